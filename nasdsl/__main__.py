@@ -1,0 +1,5 @@
+"""``python -m nasdsl``."""
+
+from nasdsl.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""The commands, in the order in which a person meets them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nasdsl.cli import check, compile, count, demo, errors, explain, export, fmt, sample, search, train
+
+app = typer.Typer(
+    name="nasdsl",
+    invoke_without_command=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SPACES = "Look at a space"
+SEARCHES = "Search it"
+
+for panel, module in (
+    (SPACES, check),
+    (SPACES, compile),
+    (SPACES, count),
+    (SPACES, sample),
+    (SPACES, fmt),
+    (SPACES, explain),
+    (SEARCHES, search),
+    (SEARCHES, train),
+    (SEARCHES, export),
+    (SEARCHES, demo),
+):
+    name = module.__name__.rpartition(".")[2]
+    app.command(name, rich_help_panel=panel)(errors.guard(module.command))
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+    ] = False,
+) -> None:
+    """A language for neural architecture search.
+
+    A search space is a text file; nasdsl proves it, searches it and exports what it finds.
+
+    Start with:
+
+        nasdsl compile quickstart
+        nasdsl search quickstart --task digits --strategy gdas
+    """
+    if version:
+        from importlib.metadata import version as of
+
+        typer.echo(f"nasdsl {of('nasdsl')}")
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,70 @@
+"""``nasdsl search``: the best architecture of a space, with a folder of all that happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasdsl.cli import errors, options
+
+
+def command(
+    file: options.FileArgument,
+    task: options.TaskOption = "digits",
+    strategy: Annotated[
+        str, typer.Option(metavar="NAME", help="Who decides what is trained and what wins: gdas, random.")
+    ] = "gdas",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="The published settings, or those of a short demo.")
+    ] = "published",
+    epochs: options.EpochsOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "float32",
+    config: options.ConfigOption = None,
+    settings: options.SetOption = None,
+    space_name: options.SpaceOption = None,
+    limits: options.LimitOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="The run's folder; by default one in runs/."),
+    ] = None,
+) -> None:
+    """Search a space on a task, and keep the winner.
+
+    The run's folder holds the configuration as used, the space, events, checkpoints, the winning genotype and a
+    report. Ctrl-C ends a run cleanly; the same command goes on from there.
+
+    Examples:
+
+        nasdsl search quickstart --task digits --strategy gdas --preset demo
+        nasdsl search mine.nas --task digits --strategy random --epochs 20 --seed 3 -o runs/mine
+        nasdsl search quickstart -c options.lr=0.03 -c search.lr=0.05
+    """
+    space = options.load_space(file, settings, space_name, limits)
+    from nasdsl.report.progress import Progress
+    from nasdsl.search import Interrupted, search, settings_for
+
+    assignments = list(config or ())
+    if epochs is not None:
+        assignments.insert(0, f"search.epochs={epochs}")
+    chosen = settings_for(
+        strategy,
+        preset=preset,
+        assignments=assignments,
+        space=space.name,
+        parameters=options.plain(options.parameters(settings)),
+        task=task,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    folder = output or Path("runs") / f"{space.name}-{task}-{strategy}-{seed}"
+    progress = Progress(indent="")
+    try:
+        search(space, chosen, folder=folder, on_event=progress.search, warn=lambda d: errors.show([d]))
+    except Interrupted as stopped:
+        raise KeyboardInterrupt(str(stopped)) from None
+    print(f"the run is in {folder}; next: nasdsl train {folder}")

@@ -1,0 +1,9 @@
+"""``nasdsl train``."""
+
+from __future__ import annotations
+
+from nasdsl.cli import options
+
+
+def command(file: options.FileArgument) -> None:
+    """To come."""

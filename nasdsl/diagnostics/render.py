@@ -1,0 +1,66 @@
+"""Diagnostics as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nasdsl.diagnostics.diagnostic import Diagnostic, Severity
+from nasdsl.diagnostics.source import Span
+
+_COLOURS = {"error": "\033[1;31m", "warning": "\033[1;33m", "help": "\033[1;36m", "bold": "\033[1m"}
+_RESET = "\033[0m"
+
+
+def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
+    """The message with its place, the lines of source with carets, and the help line.
+
+    >>> from nasdsl.diagnostics.source import Source
+    >>> source = Source("mine.nas", "x -> sep_cnov(3)")
+    >>> print(render(Diagnostic("N105", "unknown operation `sep_cnov`", Span(source, 5, 13),
+    ...                         "not defined here", help="did you mean `sep_conv`?")))
+    mine.nas:1:6: error[N105]: unknown operation `sep_cnov`
+       1 | x -> sep_cnov(3)
+         |      ^^^^^^^^ not defined here
+         = help: did you mean `sep_conv`?
+    """
+
+    def paint(text: str, style: str) -> str:
+        return f"{_COLOURS[style]}{text}{_RESET}" if colour else text
+
+    style = "error" if diagnostic.severity is Severity.ERROR else "warning"
+    head = paint(f"{diagnostic.severity}[{diagnostic.code}]", style)
+    place = f"{diagnostic.span}: " if diagnostic.span else ""
+    lines = [f"{place}{head}: {paint(diagnostic.message, 'bold')}"]
+    width = 4
+    if diagnostic.span:
+        lines += _excerpt(diagnostic.span, diagnostic.label, "^", width)
+    for note in diagnostic.notes:
+        if diagnostic.span is None or note.span.source is not diagnostic.span.source:
+            lines.append(f"{' ' * width}--> {note.span}")
+        lines += _excerpt(note.span, note.text, "-", width)
+    if diagnostic.help:
+        first, *rest = diagnostic.help.splitlines()
+        lines.append(f"{' ' * width} = {paint('help', 'help')}: {first}")
+        lines += [f"{' ' * width}         {line}" for line in rest]
+    return "\n".join(lines)
+
+
+def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
+    """Several messages, in the order of the text, with a closing count."""
+    ordered = sorted(diagnostics, key=lambda d: (d.span.source.path, d.span.start) if d.span else ("", 0))
+    blocks = [render(d, colour=colour) for d in ordered]
+    errors = sum(d.severity is Severity.ERROR for d in ordered)
+    if errors > 1:
+        blocks.append(f"{errors} errors")
+    return "\n\n".join(blocks)
+
+
+def _excerpt(span: Span, label: str, mark: str, width: int) -> list[str]:
+    number, column = span.source.position(span.start)
+    text = span.source.line(number)
+    before = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
+    length = max(1, min(span.end - span.start, len(text) - column + 1))
+    return [
+        f"{number:>{width}} | {text}".rstrip(),
+        f"{' ' * width} | {before}{mark * length} {label}".rstrip(),
+    ]

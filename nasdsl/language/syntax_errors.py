@@ -1,0 +1,971 @@
+"""What is said where a text does not parse: one rule a kind of fault, each with its code.
+
+A rule looks at the token that no rule of the grammar takes and at what stands around it, and answers
+with a diagnostic or with None; :data:`RULES` is the order in which they are asked. None of them
+names a terminal of the grammar: the words are those of a person who writes spaces.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from lark import Token
+
+from nasdsl.diagnostics import Diagnostic, Note, Source, Span, closest
+from nasdsl.language.tokens import (
+    END,
+    KEYWORDS,
+    OPERATORS,
+    STATEMENT_WORDS,
+    VALUE_ENDS,
+    VALUE_STARTS,
+    Tokens,
+    make,
+)
+
+TITLES = {
+    "N001": "something stands where it cannot",
+    "N002": "a bracket without its partner",
+    "N003": "two things side by side without an operator",
+    "N004": "a character or a string that cannot be read",
+    "N005": "a number that cannot be read",
+    "N006": "nested too deeply",
+    "N007": "a keyword used as a name",
+    "N008": "a form in the wrong place",
+    "N009": "something is missing",
+    "N010": "a line that neither names nor returns its value",
+    "N011": "an operator or a word of another language",
+    "N012": "a word or sign that stands twice",
+    "N013": "`if` as an expression and as a statement mixed up",
+}
+
+# Beyond this many the rest of the messages helps nobody.
+MAX_COMPLAINTS = 100
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """A diagnostic; a weak one gives way to what the parser says about the same line."""
+
+    diagnostic: Diagnostic
+    weak: bool = False
+
+
+def mended(place: Span, replacement: str, lead: str = "write") -> str:
+    """A help line with the line of ``place`` as it should be: ``replacement`` instead of the place.
+
+    >>> source = Source("s.nas", "  y = conv(3 stride = 2)")
+    >>> mended(Span(source, 12, 12), ",")
+    'write `y = conv(3, stride = 2)`'
+    """
+    source = place.source
+    number, column = source.position(place.start)
+    line = source.line(number)
+    before = line[: column - 1].lstrip()
+    after = _COMMENT.sub("", line[column - 1 + place.end - place.start :]).rstrip()
+    text = before + replacement + after
+    if len(text) > _LONG:
+        start = max(0, len(before) - _LONG // 2)
+        start = text.find(" ", start) + 1 if start else 0
+        end = start + _LONG
+        text = ("… " if start else "") + text[start:end].rstrip() + (" …" if end < len(text) else "")
+    return f"{lead} `{text}`"
+
+
+_LONG = 90
+_COMMENT = re.compile(r'\s#(?=[^"]*$).*$')
+
+
+# --- characters, strings and numbers --------------------------------------------------------------
+
+# What people type or paste for a sign or word of the language, and what it stands for.
+_LOOKALIKES = {
+    "→": ("ARROW", "->"),
+    "⟶": ("ARROW", "->"),
+    "≤": ("COMPARISON", "<="),
+    "≥": ("COMPARISON", ">="),
+    "≠": ("COMPARISON", "!="),
+    "×": ("TIMES", "*"),
+    "·": ("TIMES", "*"),
+    "∗": ("TIMES", "*"),
+    "÷": ("TIMES", "/"),
+    "–": ("MINUS", "-"),
+    "—": ("MINUS", "-"),
+    "−": ("MINUS", "-"),
+    "…": ("DOTS", ".."),
+    "∈": ("IN", "in"),
+    "∧": ("AND", "and"),
+    "∨": ("OR", "or"),
+    "¬": ("NOT", "not"),
+    "&": ("AND", "and"),
+    "!": ("NOT", "not"),
+    "（": ("LPAR", "("),
+    "）": ("RPAR", ")"),
+    "，": ("COMMA", ","),
+    "：": ("COLON", ":"),
+    "｜": ("VBAR", "|"),
+}
+_QUOTES = "'“”„‟‘’`«»"
+
+
+def readable(source: Source, items: Iterator[Token]) -> tuple[list[Token], list[Complaint]]:
+    """The tokens, with those that no rule takes replaced by what was probably meant."""
+    tokens: list[Token] = []
+    complaints: list[Complaint] = []
+    skip = 0
+    for token in items:
+        start, end = token.start_pos or 0, token.end_pos or 0
+        if start < skip:
+            continue
+        if token.type == "NUMBER" and not token.isdigit() or len(token) > _MAX_DIGITS:
+            if token.type == "NUMBER" and (too_large := _size_of(token)):
+                place = Span(source, start, end)
+                complaints.append(Complaint(Diagnostic("N005", too_large, place, _RANGE)))
+                token = Token.new_borrow_pos("NUMBER", "1", token)
+        elif token.type.startswith("BAD_"):
+            replaced, said, skip = _mend_token(source, token, tokens[-1] if tokens else None)
+            if said:
+                complaints.append(Complaint(said))
+            if replaced is None:
+                continue
+            token = replaced
+        tokens.append(token)
+    return tokens, complaints
+
+
+_MAX_DIGITS = 100
+_MAX_EXPONENT = 300
+_RANGE = f"up to {_MAX_DIGITS} digits and exponents up to {_MAX_EXPONENT} can be read"
+
+
+def _size_of(token: Token) -> str | None:
+    if len(token) > _MAX_DIGITS:
+        return "this number is too long"
+    exponent = re.search(r"[eE]([+-]?[0-9]+)", token)
+    if exponent and abs(int(exponent[1])) > _MAX_EXPONENT:
+        return "this number is too large or too small"
+    return None
+
+
+def _mend_token(
+    source: Source, token: Token, previous: Token | None
+) -> tuple[Token | None, Diagnostic | None, int]:
+    """What stands for a bad token, what is said about it, and where reading goes on."""
+    start, end = token.start_pos or 0, token.end_pos or 0
+    place = Span(source, start, end)
+    if token.type == "BAD_NUMBER":
+        return Token.new_borrow_pos("NUMBER", "1", token), _bad_number(str(token), place), end
+    if token.type == "BAD_NAME":
+        label = "names are made of the letters a to z and A to Z, digits and `_`"
+        plain = unicodedata.normalize("NFKD", token.replace("ß", "ss")).encode("ascii", "ignore").decode()
+        plain = re.sub(r"\W", "", plain)
+        help_ = f"write `{plain}`" if plain.isidentifier() and plain not in KEYWORDS else None
+        said = Diagnostic("N004", f"`{token}` cannot be a name", place, label, help=help_)
+        return Token.new_borrow_pos("NAME", str(token), token), said, end
+    if token.type == "BAD_STRING":
+        return (
+            Token.new_borrow_pos("STRING", f'"{token[1:]}"', token),
+            Diagnostic(
+                "N004",
+                "this string does not end",
+                place,
+                "a string ends with `\"` on the line where it starts",
+                help=mended(place, _close_string(str(token))),
+            ),
+            end,
+        )
+    return _bad_character(source, token, previous)
+
+
+def _close_string(text: str) -> str:
+    """A string that lost its closing quote: it probably ended before the first space or bracket."""
+    word = re.match(r'"[^\s,()\[\]{}]*', text)
+    length = word.end() if word else len(text)
+    return text[:length] + '"' + text[length:]
+
+
+def _bad_number(text: str, place: Span) -> Diagnostic:
+    number = re.match(r"[0-9]+(\.[0-9]+)?", text)
+    assert number is not None
+    rest = text[number.end() :]
+    message, help_ = f"`{rest}` is glued to the number `{number[0]}`", None
+    if text.count(".") > 1:
+        message = f"`{text}` is no number: it has more than one point"
+    elif "_" in text and text.replace("_", "").isdigit():
+        message, help_ = "digits are not grouped with `_`", mended(place, text.replace("_", ""))
+    elif rest in ("k", "m", "g"):
+        help_ = f"thousands, millions and billions are `K`, `M` and `G`: `{number[0]}{rest.upper()}`"
+    elif rest in ("e", "E"):
+        message, help_ = f"`{text}` has no exponent after `{rest}`", f"write `{number[0]}e3` or `{number[0]}e-3`"
+    elif rest[:1] in "xX" and text.startswith("0"):
+        message = f"`{text}` is no number: numbers are written in tens"
+    elif re.fullmatch(r"[A-Za-z_]\w*", rest):
+        help_ = f"a product is written `{number[0]}*{rest}`; a name cannot begin with a digit"
+    return Diagnostic("N005", message, place, "only `K`, `M` and `G` may follow a number", help=help_)
+
+
+def _bad_character(
+    source: Source, token: Token, previous: Token | None
+) -> tuple[Token | None, Diagnostic | None, int]:
+    text, start = source.text, token.start_pos or 0
+    character = text[start]
+    end = start + 1
+    if character == "\ufeff" and start == 0:
+        return None, None, end
+    line, column = token.line or 0, token.column or 0
+
+    def said(message: str, label: str = "", help: str | None = None) -> Diagnostic:
+        return Diagnostic("N004", message, Span(source, start, end), label, help=help)
+
+    if character in _QUOTES:
+        closing = re.compile(f"[^\"\r\n{_QUOTES}]*[{_QUOTES}]").match(text, end)
+        if closing:
+            end = closing.end()
+            content = text[start + 1 : end - 1]
+            message = said('strings stand between `"`', help=mended(Span(source, start, end), f'"{content}"'))
+            return make("STRING", f'"{content}"', start, end, line, column), message, end
+        return None, said(f'`{character}` cannot be read; strings stand between `"`'), end
+    if character in _LOOKALIKES:
+        kind, meant = _LOOKALIKES[character]
+        if character == "&" and text[end : end + 1] == "&":
+            end += 1
+        written = text[start:end]
+        place = Span(source, start, end)
+        spaced = f" {meant} " if kind in ("AND", "OR") else f"{meant} " if kind == "NOT" else meant
+        told = Diagnostic("N011", f"`{written}` is written `{meant}`", place, help=mended(place, spaced))
+        return make(kind, meant, start, end, line, column), told, end
+    if character.isspace() or unicodedata.category(character) in ("Cf", "Zs", "Zl", "Zp"):
+        end = re.compile(r"[^\S \t\r\n\f]+").match(text, start).end() if character.isspace() else end  # type: ignore[union-attr]
+        name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
+        return None, said(f"a {name} stands here", "only spaces, tabs and line breaks part words"), end
+    if character == ".":
+        digits = re.compile(r"\.[0-9]+").match(text, start)
+        if digits:
+            end = digits.end()
+            place = Span(source, start, end)
+            told = Diagnostic("N005", "a number begins with a digit", place, help=mended(place, f"0{digits[0]}"))
+            return make("NUMBER", f"0{digits[0]}", start, end, line, column), told, end
+        if previous is not None and previous.type in VALUE_ENDS:
+            return None, said("there are no attributes", "`.` only stands inside a number"), end
+        return None, said("`.` only stands inside a number"), end
+    if character == ";":
+        return None, said("`;` is not needed", "a statement ends where its line ends"), end
+    if character == "^":
+        return None, said("there is no power operator", help="write `x*x`, or `1M` for 10 to the 6"), end
+    run = re.compile(r"[^\w\s\"#(){}\[\],:=|<>+\-*/%.;^]+").match(text, start)
+    if run:
+        end = run.end()
+    if not character.isprintable():
+        return None, said(f"the character U+{ord(character):04X} cannot be read"), end
+    if end - start > 1:
+        return None, said("these characters mean nothing here"), end
+    return None, said(f"`{character}` means nothing here"), end
+
+
+# --- what the parser does not take ----------------------------------------------------------------
+
+_WORDS = {
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "COMMA": "`,`",
+    "COLON": "`:`",
+    "EQUAL": "`=`",
+    "STRING": "a string",
+    "NAME": "a name",
+}
+_DECLARED = {"OP": "operation", "CELL": "cell", "SPACE": "space", "INPUT": "input", "SHARED": "shared operation"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The token at ``index``, which the parser cannot take, and the kinds of token it could have taken."""
+
+    tokens: Tokens
+    index: int
+    accepts: frozenset[str]
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.index]
+
+    @property
+    def kind(self) -> str:
+        return self.tokens.kind(self.index)
+
+    @property
+    def previous(self) -> str:
+        """The kind of the token before."""
+        return self.tokens.kind(self.index - 1)
+
+    @property
+    def next(self) -> str:
+        return self.tokens.kind(self.index + 1)
+
+    @property
+    def place(self) -> Span:
+        return self.tokens.span(self.index)
+
+    @property
+    def before(self) -> Span:
+        return self.tokens.span(self.index - 1) if self.index else self.place
+
+    @property
+    def gap(self) -> Span:
+        """Where something is missing between the token before and this one."""
+        return self.tokens.after(self.index - 1)
+
+    @property
+    def new_line(self) -> bool:
+        return self.kind == END or self.tokens.starts_line(self.index)
+
+    @property
+    def wants_value(self) -> bool:
+        return "CHOOSE" in self.accepts
+
+    @property
+    def wants_statement(self) -> bool:
+        return "RETURN" in self.accepts and self.previous in ("LBRACE", "RBRACE", "")
+
+    @property
+    def after_value(self) -> bool:
+        return self.previous in VALUE_ENDS and not self.wants_value
+
+    @cached_property
+    def opener(self) -> int:
+        """The bracket around the token, or -1."""
+        return self.tokens.enclosing[self.index]
+
+    @cached_property
+    def inside(self) -> str:
+        """What the bracket around the token is: call, parameters, list, index, group, choice, body or file."""
+        return self.tokens.role(self.opener)
+
+    @cached_property
+    def head(self) -> int:
+        """The token that begins the statement (or the part of a bracket) with the fault."""
+        head = self.index
+        for i in self.tokens.before_in_bracket(self.index):
+            kind = self.tokens.kind(i)
+            if kind == "RBRACE" and self.inside in ("body", "file"):
+                break
+            if kind == "LBRACE" and self.tokens.role(i) == "body":
+                break
+            head = i
+            if self.tokens.starts_line(i) and self.tokens.begins_statement(i):
+                break
+        return head
+
+    def text(self, index: int | None = None) -> str:
+        token = self.token if index is None else self.tokens[index]
+        return "the end of the file" if token.type == END else f"`{token}`"
+
+    def comes(self, *kinds: str) -> bool:
+        """Whether one of these follows on the line, in the same bracket."""
+        line = self.tokens.line(self.index)
+        for i in self.tokens.after_in_bracket(self.index):
+            if self.tokens.line(i) > line:
+                return False
+            if self.tokens.kind(i) in kinds:
+                return True
+        return False
+
+    def stands(self, *kinds: str, since: tuple[str, ...] = ()) -> int | None:
+        """The nearest earlier token of these kinds in the same bracket and statement, up to one of ``since``."""
+        for i in self.tokens.before_in_bracket(self.index):
+            if self.tokens.kind(i) in kinds:
+                return i
+            if self.tokens.kind(i) in since or i == self.head:
+                return None
+        return None
+
+    def operand_before(self) -> str:
+        """The text of the value that ends right before the token."""
+        last = first = self.index - 1
+        while self.tokens.kind(first) in ("RPAR", "RSQB", "RBRACE") and first in self.tokens.partner:
+            first = self.tokens.partner[first]
+            if self.tokens.kind(first - 1) in VALUE_ENDS and self.tokens.kind(first) != "LBRACE":
+                first -= 1
+        return _short(self.tokens.span(first, last))
+
+    def operand_here(self) -> str:
+        """The text of the value that begins with the token."""
+        last = self.index
+        if self.kind in ("LPAR", "LSQB", "LBRACE"):
+            last = self.tokens.partner.get(last, last)
+        while self.tokens.kind(last + 1) in ("LPAR", "LSQB") and last + 1 in self.tokens.partner:
+            if self.tokens.kind(last) not in VALUE_ENDS:
+                break
+            last = self.tokens.partner[last + 1]
+        return _short(self.tokens.span(self.index, last))
+
+
+def _short(place: Span) -> str:
+    text = " ".join(place.text.split())
+    return text if len(text) <= 28 else f"{text[:26].rstrip()}…"
+
+
+def explain(fault: Fault) -> Diagnostic:
+    """The first answer that a rule has."""
+    fault = _where_it_began(fault)
+    for rule in RULES:
+        diagnostic = rule(fault)
+        if diagnostic is not None:
+            return diagnostic
+    return _unexpected(fault)
+
+
+def _where_it_began(fault: Fault) -> Fault:
+    """The parser may notice a slip only after it took the next name for something it was not meant as."""
+    tokens = fault.tokens
+    if {"EQUAL", "COMMA"} <= fault.accepts <= {"EQUAL", "COMMA", "LSQB"}:
+        # It took `b` in `x = a b` for the name of a next statement.
+        name = _first_target(tokens, fault.index - 1)
+        if name > 0 and not tokens.starts_line(name) and tokens.kind(name - 1) in VALUE_ENDS:
+            return Fault(tokens, name, frozenset(("ARROW", "PLUS")))
+    if fault.kind == "EQUAL" and "EQUAL" not in fault.accepts and fault.previous in ("NAME", "RSQB"):
+        # It took `y` in `x = a -> ⏎ y = b` for what the pipe goes on with.
+        name = _first_target(tokens, fault.index - 1)
+        if name > 0 and tokens.starts_line(name) and tokens.kind(name - 1) not in VALUE_ENDS | {"LBRACE", "RBRACE"}:
+            return Fault(tokens, name, frozenset(("CHOOSE", "NAME")))
+    return fault
+
+
+def _first_target(tokens: Tokens, last: int) -> int:
+    """The first name of `a, b[i]` where it ends with the token ``last``."""
+    while True:
+        name = last
+        if tokens.kind(name) == "RSQB" and name in tokens.partner:
+            name = tokens.partner[name] - 1
+        if tokens.kind(name) != "NAME":
+            return -1
+        if tokens.kind(name - 1) != "COMMA" or tokens.starts_line(name):
+            return name
+        last = name - 2
+
+
+def _foreign_word(fault: Fault) -> Diagnostic | None:
+    """Operators and words of other languages."""
+    adjacent = fault.index > 0 and fault.before.end == fault.place.start
+    both = Span(fault.place.source, fault.before.start, fault.place.end)
+    pair = both.text if adjacent else ""
+    if pair == "**":
+        return Diagnostic("N011", "there is no power operator", both, help="write `x*x`, or `1M` for 10 to the 6")
+    for written, meant in (("||", " or "), ("=>", "->"), ("-->", "->"), ("<-", "="), ("++", "+"), ("===", "==")):
+        if pair == written:
+            message = f"`{written}` is written `{meant.strip()}`"
+            return Diagnostic("N011", message, both, help=mended(both, meant))
+    if adjacent and fault.kind == "EQUAL" and fault.previous in ("PLUS", "MINUS", "TIMES"):
+        name = fault.tokens[fault.index - 2]
+        message = f"there is no `{pair}`"
+        return Diagnostic("N011", message, both, help=mended(both, f"= {name} {pair[:-1]}"))
+    if fault.kind == "TIMES" and fault.token == "//" and fault.new_line:
+        return Diagnostic("N011", "a comment begins with `#`", fault.place, help=mended(fault.place, "#"))
+    if fault.kind == "COMPARISON" and fault.token == "==" and "EQUAL" in fault.accepts:
+        message = "`==` compares, `=` gives a name or a value"
+        return Diagnostic("N011", message, fault.place, help=mended(fault.place, "="))
+    if fault.kind == "EQUAL" and fault.after_value and _in_condition(fault):
+        message = "`=` gives a name or a value, `==` compares"
+        return Diagnostic("N011", message, fault.place, help=mended(fault.place, "=="))
+    if fault.kind == "COLON" and "LBRACE" in fault.accepts:
+        message = "a body stands between `{` and `}`"
+        return Diagnostic("N011", message, fault.place, help=mended(fault.place, " {"))
+    word = fault.tokens[fault.index - 1] if fault.index else None
+    if word is not None and word.type == "NAME" and str(word) in _FOREIGN_WORDS:
+        help_ = _FOREIGN_WORDS[str(word)]
+        return Diagnostic("N011", f"`{word}` is no word of the language", fault.before, help=help_)
+    if fault.kind == "NAME" and str(fault.token) in _FOREIGN_WORDS:
+        help_ = _FOREIGN_WORDS[str(fault.token)]
+        return Diagnostic("N011", f"`{fault.token}` is no word of the language", fault.place, help=help_)
+    return None
+
+
+_FOREIGN_WORDS = {
+    "let": "a name is given without a word: `x = 3`",
+    "var": "a name is given without a word: `x = 3`",
+    "const": "a name is given without a word: `x = 3`",
+    "def": "an operation is defined with `op` or `cell`: `op name(x) { … }`",
+    "fn": "an operation is defined with `op` or `cell`: `op name(x) { … }`",
+    "func": "an operation is defined with `op` or `cell`: `op name(x) { … }`",
+    "function": "an operation is defined with `op` or `cell`: `op name(x) { … }`",
+    "lambda": "an operation is defined with `op` or `cell`: `op name(x) = …`",
+    "class": "an operation is defined with `op` or `cell`: `op name(x) { … }`",
+    "elif": "write `else if`",
+    "elseif": "write `else if`",
+    "while": "loops run over a list or a range: `for i in 1..3 { … }`",
+    "assert": "a constraint is written `require`",
+}
+
+
+def _in_condition(fault: Fault) -> bool:
+    return fault.inside not in ("call", "parameters") and (
+        fault.stands("IF", "REQUIRE", since=("THEN", "ELSE", "LBRACE")) is not None
+    )
+
+
+def _twice(fault: Fault) -> Diagnostic | None:
+    """A keyword or a sign that stands twice."""
+    if fault.index == 0 or str(fault.tokens[fault.index - 1]) != str(fault.token):
+        return None
+    if fault.kind in VALUE_ENDS or fault.kind in ("LPAR", "LSQB", END) or fault.new_line:
+        return None
+    if fault.kind == "LBRACE":
+        note = Note(fault.before, "the first one")
+        return Diagnostic("N012", "`{` stands twice", fault.place, "take this one out", (note,))
+    gap = Span(fault.place.source, fault.before.start, fault.place.end)
+    help_ = mended(gap, str(fault.token)) if not fault.new_line else None
+    return Diagnostic("N012", f"{fault.text()} stands twice", fault.place, "once is enough", help=help_)
+
+
+def _keyword_as_name(fault: Fault) -> Diagnostic | None:
+    """`in = 3`, `op for(x)`, `f(of = 2)`: a keyword where a name belongs."""
+    word = str(fault.token)
+    if word not in KEYWORDS or "NAME" not in fault.accepts:
+        return None
+    follows = fault.next
+    names = ("OP", "CELL", "SPACE", "INPUT", "SHARED", "FOR", "AS", "IMPORT")
+    if fault.previous in names and follows in VALUE_STARTS | {"STRING"} - {"LPAR", "LSQB"}:
+        return None
+    is_name = (
+        fault.previous in names
+        and (follows in ("LPAR", "EQUAL", "COLON", "LBRACE", "IN", "COMMA") or fault.previous in ("AS", "IMPORT"))
+        or follows in ("EQUAL", "COLON")
+        or (fault.inside == "parameters" and follows in ("COMMA", "RPAR"))
+    )
+    if not is_name and fault.wants_value and not (fault.new_line and fault.tokens.begins_statement(fault.index)):
+        is_name = follows in OPERATORS | {"RPAR", "RSQB", "COMMA"} and word not in ("in", "and", "or", "for")
+    if not is_name or (fault.new_line and word in STATEMENT_WORDS and follows not in ("EQUAL", "COLON")):
+        return None
+    return Diagnostic(
+        "N007", f"`{word}` is a keyword and cannot be a name", fault.place, help=f"choose another name, as `{word}_`"
+    )
+
+
+def _chained(fault: Fault) -> Diagnostic | None:
+    """`a < b < c`."""
+    if fault.kind not in ("COMPARISON", "IN") or not fault.after_value:
+        return None
+    stops = ("AND", "OR", "NOT", "THEN", "ELSE", "IF", "COMMA", "EQUAL", "VBAR", "ARROW", "LBRACE", "FOR")
+    first = fault.stands("COMPARISON", "IN", since=stops)
+    if first is None:
+        return None
+    middle = Span(fault.place.source, fault.tokens.span(first).end, fault.place.start).text.strip()
+    return Diagnostic(
+        "N008",
+        "comparisons do not chain",
+        fault.place,
+        "a second comparison",
+        (Note(fault.tokens.span(first), "the first one"),),
+        mended(fault.gap, f" and {middle}"),
+    )
+
+
+def _misplaced_label(fault: Fault) -> Diagnostic | None:
+    """`f(none: zero)`, `image: [3, 32, 32]`, `| : zero`."""
+    if fault.kind != "COLON":
+        return None
+    label = fault.tokens[fault.index - 1] if fault.index else None
+    if label is not None and label.type == "NAME":
+        if fault.inside == "body" and fault.index - 1 == fault.head:
+            before = fault.tokens.span(fault.index - 1)
+            if fault.wants_statement or fault.next in ("LSQB", "NAME"):
+                message = f"`input` is missing before `{label}`"
+                return Diagnostic("N009", message, before, help=mended(before, f"input {label}"))
+        if fault.inside == "call":
+            return Diagnostic(
+                "N008",
+                "a label stands only before a candidate",
+                fault.place,
+                f"a setting is given with `=`: `{label} = …`",
+                help=mended(fault.place, " ="),
+            )
+    if fault.wants_value:
+        return Diagnostic(
+            "N009", "a label is missing before `:`", fault.place, help="a candidate is written `label: operation`"
+        )
+    place = fault.place if label is None else fault.tokens.span(fault.index - 1, fault.index)
+    return Diagnostic(
+        "N008",
+        "a label stands only before a candidate",
+        place,
+        "this is no candidate",
+        help="candidates stand between `|`, or between the braces of `choose`: `none: zero | skip: identity`",
+    )
+
+
+def _declaration_word(fault: Fault) -> Diagnostic | None:
+    """`normal(x) { … }`, `i in 1..3 { … }`, `x > 2 { … }`: the word in front is missing or misspelt."""
+    tokens = fault.tokens
+    name = fault.index if fault.kind == "NAME" and fault.new_line else fault.index - 1
+    if name < 0 or tokens.kind(name) != "NAME" or not (name == 0 or _fresh(fault, name)):
+        return None
+    text, place = str(tokens[name]), tokens.span(name)
+    after = name + 1
+    if tokens.kind(after) == "NAME" and tokens.line(after) == tokens.line(name) or tokens.kind(after) == "STRING":
+        word = closest(text, STATEMENT_WORDS)
+        if word and fault.index in (name, after):
+            help_ = f"did you mean `{word}`?"
+            return Diagnostic("N011", f"`{text}` is no word of the language", place, help=help_)
+    end = after
+    if tokens.kind(end) == "LPAR" and end in tokens.partner:
+        end = tokens.partner[end] + 1
+    if tokens.kind(end) == "LBRACE" or (tokens.kind(end) == "EQUAL" and (end > after or fault.inside == "file")):
+        words = "`space`, `op` or `cell`" if fault.inside == "file" else "`op` or `cell`"
+        message = f"{words} is missing before `{text}`"
+        return Diagnostic("N009", message, place, "a definition begins with a word", help=mended(place, f"op {text}"))
+    if name == fault.index:
+        return None
+    if fault.kind == "IN" and fault.comes("LBRACE"):
+        message = f"`for` or `if` is missing before `{text}`"
+        return Diagnostic("N009", message, place, help=mended(place, f"for {text}"))
+    if fault.kind == "COMPARISON" and fault.comes("LBRACE"):
+        return Diagnostic("N009", f"`if` is missing before `{text}`", place, help=mended(place, f"if {text}"))
+    return None
+
+
+def _fresh(fault: Fault, index: int) -> bool:
+    """Whether a token is the first of a line that is not meant to go on with the line before."""
+    tokens = fault.tokens
+    if tokens.kind(index - 1) == "LBRACE" and tokens.role(index - 1) == "body":
+        return True
+    return (
+        tokens.starts_line(index)
+        and tokens.role(tokens.enclosing[index]) in ("body", "file")
+        and tokens.kind(index - 1) in VALUE_ENDS
+    )
+
+
+def _alone(fault: Fault) -> Diagnostic | None:
+    """`conv(3)` or `x -> relu` on a line of its own."""
+    tokens = fault.tokens
+    name = fault.index if fault.kind in VALUE_STARTS and fault.new_line else fault.index - 1
+    if name < 0 or not _fresh(fault, name) or tokens.kind(name) not in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"}:
+        return None
+    if fault.inside == "file":
+        return Diagnostic(
+            "N008",
+            f"`{tokens[name]}` cannot stand at the level of the file",
+            tokens.span(name),
+            help="a file holds imports, then `space`, `op` and `cell`",
+        )
+    if fault.inside != "body":
+        return None
+    if name == fault.index and tokens.kind(name - 1) != "RBRACE" and name > 0:
+        above = tokens.indent(name - 1)
+        if tokens.indent(name) > above or tokens.kind(fault.head) in ("OP", "CELL") and _is_label(tokens, name):
+            return None
+    elif name != fault.index:
+        if fault.kind in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"} or fault.kind in ("EQUAL", "COLON", "COMMA"):
+            return None
+    if _is_label(tokens, name):
+        return None
+    return Diagnostic(
+        "N010",
+        "this line neither names nor returns its value",
+        tokens.span(name),
+        "a value nobody uses",
+        help=f"give it a name, `y = {tokens[name]}…`, return it, or go on with the line above by an operator",
+    )
+
+
+def _is_label(tokens: Tokens, index: int) -> bool:
+    return tokens.kind(index) == "NAME" and tokens.kind(index + 1) == "COLON"
+
+
+def _structural_word(fault: Fault) -> Diagnostic | None:
+    """A word or brace that the form asks for: `in`, `then`, `else`, `of`, `import`, `as`, `{`, `=`."""
+    accepts, previous = fault.accepts, fault.previous
+
+    def missing(text: str, what: str, help: str | None = None) -> Diagnostic:
+        place = fault.gap if fault.new_line or fault.index == 0 else fault.place
+        spaced = f" {text}" if place is fault.gap else f"{text} {fault.token}"
+        return Diagnostic("N009", f"`{text}` is missing {what}", place, f"`{text}` belongs here", help=help or mended(place, spaced))
+
+    if "IMPORT" in accepts:
+        return missing("import", "after the path", None if fault.kind == "NAME" else 'write `from "lib/cifar.nas" import sep_conv`')
+    if previous == "ELSE" and "LBRACE" in accepts:
+        return missing("{", "after `else`")
+    if "LBRACE" in accepts and previous == "CHOOSE" and fault.kind not in VALUE_STARTS:
+        return missing("{", "after `choose`")
+    if "OF" in accepts and fault.stands("CHOOSE") is not None:
+        if fault.kind == "LBRACE":
+            return missing("of", "after the number to choose")
+        if not fault.comes("OF", "LBRACE"):
+            choose = fault.stands("CHOOSE")
+            assert choose is not None
+            if fault.stands("LBRACE") is None:
+                place = fault.tokens.after(choose)
+                return Diagnostic("N009", "`{` is missing after `choose`", place, "`{` belongs here", help=mended(place, " {"))
+    if previous == "OF" and "LBRACE" in accepts:
+        return missing("{", "after `of`")
+    loop = fault.stands("FOR", since=("IN",))
+    if loop is not None and "IN" in accepts and fault.kind != "IN" and previous != "FOR":
+        if fault.comes("IN"):
+            return None
+        return missing("in", "between the name and what it runs over")
+    if "THEN" in accepts and not fault.comes("THEN") and (fault.stands("IF", since=("THEN",)) is not None):
+        if fault.kind == "LBRACE":
+            return Diagnostic(
+                "N013",
+                "an `if` in an expression has no braces",
+                fault.place,
+                help="write `if … then … else …`; `if … { … } else { … }` is a statement",
+            )
+        if fault.kind not in OPERATORS:
+            return missing("then", "after the condition")
+    if fault.kind == "THEN" and "LBRACE" in accepts:
+        return Diagnostic(
+            "N013",
+            "an `if` statement has braces",
+            fault.place,
+            help="write `if … { … } else { … }`, or `y = if … then … else …`",
+        )
+    if "ELSE" in accepts and fault.stands("THEN", since=("ELSE",)) is not None and fault.after_value:
+        if not fault.comes("ELSE") and fault.kind not in OPERATORS:
+            return missing("else", "after the value of `then`", None if fault.kind in VALUE_STARTS and not fault.new_line else "both sides are written: `if … then … else …`")
+    kind = fault.tokens.header_before(fault.index)
+    if {"LBRACE", "EQUAL"} <= accepts and kind in ("OP", "CELL") and (fault.new_line or not fault.comes("EQUAL", "LBRACE")):
+        word = kind.lower()
+        help_ = mended(fault.gap, " =") if not fault.new_line else f"write `{word} name = relu` or `{word} name(x) {{ return relu(x) }}`"
+        return Diagnostic("N009", f"`=` is missing before the body of this `{word}`", fault.gap, "`=` or `{` belongs here", help=help_)
+    if "LBRACE" in accepts and fault.after_value and fault.kind not in OPERATORS | {"EQUAL"}:
+        if kind in ("FOR", "IF", "SPACE") and not fault.comes("LBRACE"):
+            return missing("{", f"before the body of `{kind.lower()}`")
+    if "EQUAL" in accepts and previous == "NAME" and fault.tokens.kind(fault.index - 2) == "SHARED":
+        return missing("=", "after the name")
+    return None
+
+
+def _assignment(fault: Fault) -> Diagnostic | None:
+    """`x1 edge(x0)`, `prev cur = …`: the `=` or the comma of an assignment."""
+    if {"EQUAL", "COMMA"} <= fault.accepts <= {"EQUAL", "COMMA", "LSQB"} and fault.new_line:
+        name = fault.operand_before()
+        return Diagnostic("N009", f"`{name}` gets no value", fault.gap, "`=` and a value belong here")
+    if "EQUAL" not in fault.accepts or fault.inside != "body" or fault.new_line:
+        return None
+    if fault.previous not in ("NAME", "RSQB") or fault.kind not in VALUE_STARTS | {"IF", "VBAR"}:
+        return None
+    if fault.kind == "NAME" and fault.tokens.begins_statement(fault.index):
+        return Diagnostic(
+            "N003",
+            f"`{fault.operand_before()}` and `{fault.operand_here()}` stand side by side",
+            fault.place,
+            "names are parted by commas",
+            help=mended(fault.gap, ","),
+        )
+    name = fault.operand_before()
+    return Diagnostic(
+        "N009", f"`=` is missing after `{name}`", fault.place, f"the value of `{name}`", help=mended(fault.gap, " =")
+    )
+
+
+def _side_by_side(fault: Fault) -> Diagnostic | None:
+    """Two values without an operator between them."""
+    if not fault.after_value or fault.kind not in VALUE_STARTS | {"IF"} - {"MINUS"}:
+        return None
+    left, right = fault.operand_before(), fault.operand_here()
+    message = f"`{left}` and `{right}` stand side by side without an operator"
+    notes = (Note(fault.before, "the one before"),) if fault.new_line else ()
+    help_: str
+    if _is_label(fault.tokens, fault.index):
+        if fault.inside == "choice":
+            message = f"a comma is missing before the candidate `{fault.token}`"
+            return Diagnostic("N003", message, fault.gap, "`,` belongs here", help=mended(fault.gap, ","))
+        return Diagnostic(
+            "N003",
+            f"`|` is missing before the candidate `{fault.token}`",
+            fault.place,
+            f"`{left}` stands right before it",
+            notes,
+            mended(_start(fault.place), "| "),
+        )
+    if fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("VBAR",) and fault.inside in ("body", "group", "file", "call"):
+        help_ = mended(fault.gap, ":") + f"; or `{left} -> {right}`"
+    elif fault.inside == "call" and fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("COMMA", "LPAR"):
+        help_ = mended(fault.gap, " =") + ", or put a comma between them"
+    elif fault.inside in ("call", "list", "choice", "parameters"):
+        help_ = mended(fault.gap, ",")
+    elif fault.new_line:
+        help_ = mended(_start(fault.place), "-> ", "to go on with the line above, write")
+    else:
+        help_ = mended(fault.gap, " ->") + ", or the operator you mean"
+    return Diagnostic("N003", message, fault.place, "an operator is missing before this", notes, help_)
+
+
+def _start(place: Span) -> Span:
+    return Span(place.source, place.start, place.start)
+
+
+def _missing_name(fault: Fault) -> Diagnostic | None:
+    """`op = relu`, `for in 1..3`, `from "a.nas" import`: the name is missing."""
+    if fault.kind in ("EQUAL", "COMMA") and "RETURN" in fault.accepts and fault.new_line:
+        message = f"the name before `{fault.token}` is missing"
+        return Diagnostic("N009", message, fault.place, help=mended(_start(fault.place), "y "))
+    if "NAME" not in fault.accepts or fault.wants_value:
+        return None
+    place = fault.gap if fault.new_line and fault.index else fault.place
+    if fault.previous in _DECLARED:
+        word = _DECLARED[fault.previous]
+        message = f"the name of the {word} is missing"
+        keyword = str(fault.tokens[fault.index - 1])
+        help_ = f"`{keyword}` is a keyword; a name follows it: `{keyword} name`"
+        return Diagnostic("N009", message, place, f"a name belongs after `{keyword}`", help=help_)
+    if fault.previous == "FOR":
+        return Diagnostic("N009", "the name of the loop variable is missing", place, help="write `for i in 1..3`")
+    if fault.previous in ("IMPORT", "AS"):
+        word = str(fault.tokens[fault.index - 1])
+        return Diagnostic("N009", f"a name is missing after `{word}`", place, help='write `from "lib/cifar.nas" import sep_conv`')
+    if fault.previous == "COMMA" and fault.kind != "COMMA":
+        return Diagnostic("N009", "a name is missing after the comma", place)
+    if fault.previous == "COLON" or "OP" in fault.accepts and fault.inside == "parameters" and "LSQB" in fault.accepts:
+        return Diagnostic("N009", "a type is missing after `:`", place, help="types are `int`, `op`, `[C, H, W]` or `int[T]`")
+    return None
+
+
+def _missing_value(fault: Fault) -> Diagnostic | None:
+    """`a + `, `x = `, `f(, 3)`, `return` without a value, empty braces."""
+    if not fault.wants_value:
+        return None
+    tokens, kind = fault.tokens, fault.kind
+    if fault.new_line and fault.previous == "LBRACE":
+        return None
+    at_end = fault.new_line or kind in ("RPAR", "RSQB", "RBRACE", "COMMA")
+    previous = tokens[fault.index - 1] if fault.index else None
+    if fault.previous == "LBRACE" and kind == "RBRACE":
+        return Diagnostic(
+            "N009",
+            "this choice has no candidates",
+            tokens.span(fault.index - 1, fault.index),
+            help="write `choose { none: zero, skip: identity }` or `choose { f(t) for t in n }`",
+        )
+    if fault.previous == "LPAR" and kind == "RPAR":
+        return Diagnostic("N009", "these brackets are empty", tokens.span(fault.index - 1, fault.index))
+    if previous is None:
+        return None
+    if fault.previous == "RETURN" and (at_end or kind in OPERATORS):
+        place = fault.before
+        return Diagnostic("N009", "`return` has no value", place, help="write `return y`")
+    if fault.previous == "REQUIRE" and at_end:
+        return Diagnostic("N009", "`require` has no condition", fault.before, help="write `require params <= 5M`")
+    if fault.previous == "EQUAL" and at_end:
+        name = f" of `{tokens[fault.index - 2]}`" if tokens.kind(fault.index - 2) == "NAME" else ""
+        return Diagnostic("N009", f"the value{name} is missing", fault.gap, "a value belongs after `=`")
+    if fault.previous in OPERATORS | {"NOT"} and not (kind in OPERATORS and not at_end):
+        what = "candidate" if fault.previous == "VBAR" else "condition" if fault.previous in ("AND", "OR", "NOT") else "value"
+        place = fault.gap if at_end else fault.place
+        return Diagnostic("N009", f"a {what} is missing after `{previous}`", place, f"`{previous}` wants a {what} after it")
+    if kind in OPERATORS | {"EQUAL"} and fault.previous in OPERATORS | {"EQUAL"} and not fault.new_line:
+        message = f"a value is missing between `{previous}` and `{fault.token}`"
+        return Diagnostic("N009", message, tokens.span(fault.index - 1, fault.index))
+    if at_end and (fault.new_line or kind not in OPERATORS | {"EQUAL", "COMMA"}):
+        return Diagnostic("N009", f"a value is missing after `{previous}`", fault.gap)
+    if kind in OPERATORS | {"EQUAL", "COMMA"}:
+        return Diagnostic("N009", f"a value is missing before `{fault.token}`", fault.place)
+    if str(fault.token) in KEYWORDS:
+        message = f"`{fault.token}` cannot stand here: a value is missing after `{previous}`"
+        return Diagnostic("N009", message, fault.place, f"`{fault.token}` is a keyword")
+    return None
+
+
+def _misplaced_word(fault: Fault) -> Diagnostic | None:
+    """Words whose other half is missing, and declarations in the wrong place."""
+    kind, place = fault.kind, fault.place
+    word = str(fault.token)
+    if kind == "FROM" and fault.inside == "file":
+        return Diagnostic("N008", "imports stand before everything else", place, help="move this line to the top of the file")
+    if kind == "IMPORT":
+        return Diagnostic("N009", "`from` and a path are missing before `import`", place, help='write `from "lib/cifar.nas" import sep_conv`')
+    if kind == "STRING" and fault.next == "IMPORT":
+        return Diagnostic("N009", "`from` is missing before the path", place, help=mended(_start(place), "from "))
+    if kind == "ELSE":
+        if fault.previous == "RBRACE" or fault.after_value:
+            help_ = "an `else` follows `if … { … }` or `if … then …`"
+            return Diagnostic("N008", "this `else` has no `if`", place, help=help_)
+    if kind == "THEN":
+        return Diagnostic("N008", "this `then` has no `if`", place, help="write `if … then … else …`")
+    if kind == "OF":
+        return Diagnostic("N008", "this `of` has no `choose`", place, help="write `choose 2 of { … }`")
+    if kind == "AS":
+        return Diagnostic("N008", "`as` stands only in an import", place, help='write `from "lib/cifar.nas" import sep_conv as sep`')
+    if kind == "LBRACE" and fault.previous == "RBRACE":
+        return Diagnostic("N009", "`else` is missing before `{`", place, help=mended(place, "else {"))
+    if kind == "LBRACE" and fault.wants_value:
+        return Diagnostic("N009", "`choose` is missing before `{`", place, help=mended(place, "choose {"))
+    if kind in ("OP", "CELL", "SPACE", "INPUT", "FROM") and fault.inside == "body" and fault.previous in VALUE_ENDS | {"LBRACE"}:
+        homes = {
+            "OP": "an `op` is defined in a file or a space",
+            "CELL": "a `cell` is defined in a file or a space",
+            "SPACE": "a `space` is defined in a file",
+            "INPUT": "an `input` stands in a space",
+            "FROM": "imports stand at the top of the file",
+        }
+        return Diagnostic("N008", f"`{word}` cannot stand here", place, homes[kind])
+    if kind.lower() in STATEMENT_WORDS and fault.inside == "file" and fault.previous in VALUE_ENDS | {END}:
+        return Diagnostic(
+            "N008",
+            f"`{word}` cannot stand at the level of the file",
+            place,
+            help="a file holds imports, then `space`, `op` and `cell`; a `}` too many may have ended the space above",
+        )
+    if kind in ("FOR", "IF") and fault.after_value and fault.inside in ("body", "group") and not fault.new_line:
+        if kind == "FOR":
+            return Diagnostic("N008", "a `for` in an expression stands in brackets", place, help="write `[f(t) for t in n]`, `choose { f(t) for t in n }` or `sum(f(t) for t in n)`")
+    return None
+
+
+def _brackets(fault: Fault) -> Diagnostic | None:
+    """A bracket where none belongs."""
+    if fault.kind == "RBRACE" and fault.inside == "body":
+        return None
+    if fault.kind in ("LBRACE", "LSQB", "LPAR") and not fault.wants_value:
+        expected = expectation(fault)
+        return Diagnostic("N001", f"`{fault.token}` cannot stand here", fault.place, expected)
+    return None
+
+
+def expectation(fault: Fault) -> str:
+    """What could have stood there, in a few words; nothing where it could have been almost anything."""
+    accepts = set(fault.accepts)
+    words: list[str] = []
+    if fault.wants_value:
+        return "a value belongs here"
+    if {"ARROW", "PLUS"} & accepts and len(accepts) > 8:
+        words.append("an operator")
+        accepts -= OPERATORS | {"LPAR", "LSQB"}
+    accepts -= {kind for kind in accepts if kind.lower() in STATEMENT_WORDS}
+    words += [_WORDS.get(kind, f"`{kind.lower()}`") for kind in sorted(accepts) if kind != END]
+    if not words or len(words) > 4:
+        return ""
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]])) + " belongs here"
+
+
+def _unexpected(fault: Fault) -> Diagnostic:
+    place = fault.gap if fault.new_line and fault.wants_value and fault.index else fault.place
+    if fault.kind == END:
+        return Diagnostic("N009", "the file ends too early", fault.gap, expectation(fault))
+    return Diagnostic("N001", f"{fault.text()} cannot stand here", place, expectation(fault))
+
+
+RULES: tuple[Callable[[Fault], Diagnostic | None], ...] = (
+    _twice,
+    _foreign_word,
+    _keyword_as_name,
+    _chained,
+    _misplaced_label,
+    _structural_word,
+    _declaration_word,
+    _alone,
+    _assignment,
+    _side_by_side,
+    _missing_name,
+    _misplaced_word,
+    _missing_value,
+    _brackets,
+)

@@ -1,0 +1,255 @@
+"""The folder of a run, made for people to look into.
+
+================== ============================================================================
+``config.toml``    the configuration as used, each entry explained
+``space/``         the space's source and what it imports
+``versions.json``  versions, threads, device and seed
+``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.search.search`)
+``checkpoint/``    the state to resume from: safetensors, named by step, the last two
+``genotype.json``  the winner
+``report.md``      what came out, on a page
+================== ============================================================================
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePath
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from nasdsl import resources
+from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
+from nasdsl.search.settings import SearchSettings
+from nasdsl.space.space import Space
+from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_whole
+from nasdsl.training.config import write_toml
+
+FORMAT = 1
+
+
+class Run:
+    """An open run folder. One process at a time may hold it."""
+
+    def __init__(self, folder: Path, lock: IO[str], warn: Callable[[Diagnostic], None]) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._warn = warn
+        self._events: IO[bytes] | None = None
+
+    @staticmethod
+    def open(
+        folder: Path,
+        settings: SearchSettings,
+        space: Space,
+        *,
+        device: torch.device,
+        warn: Callable[[Diagnostic], None] = lambda diagnostic: None,
+    ) -> Run:
+        """Makes the folder, or takes up an existing one.
+
+        Raises NasError: N930 where the folder holds a run of another configuration or space, N931 where another
+        process works in it, N932 where it holds something else.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        config, sources = write_toml(settings, explained=True), source_files(space)
+        if not (folder / "config.toml").exists():
+            strange = [p.name for p in folder.iterdir() if p.name not in (".lock", "space", ".config.toml.part")]
+            if strange:
+                raise failure("N932", f"`{folder}` is no run folder: it holds `{strange[0]}`", "name another folder")
+        lock = open(folder / ".lock", "a")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise failure("N931", f"another process is working on the run in `{folder}`", "name another folder") from None
+        run = Run(folder, lock, warn)
+        try:
+            if (folder / "config.toml").exists():
+                run._compare(config, sources)
+            else:
+                run._begin(config, sources)
+            run._versions(settings, device)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _begin(self, config: str, sources: Mapping[str, str]) -> None:
+        shutil.rmtree(self.folder / "space", ignore_errors=True)
+        for name, text in sources.items():
+            write_whole(self.folder / "space" / name, text.encode())
+        # Last, for it says that the folder is a run's.
+        write_whole(self.folder / "config.toml", config.encode())
+
+    def _compare(self, config: str, sources: Mapping[str, str]) -> None:
+        there = (self.folder / "config.toml").read_text(encoding="utf-8")
+        if there != config:
+            old, new = _entries(there), _entries(config)
+            differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+            first = differ[0] if differ else "the file"
+            words = f"`{first}` was {old.get(first, 'not set')}, and is {new.get(first, 'not set')} now"
+            more = f" ({len(differ) - 1} more differ)" if len(differ) > 1 else ""
+            raise failure(
+                "N930",
+                f"`{self.folder}` holds a run of another configuration: {words}{more}",
+                "name another folder, or remove that one",
+            )
+        for name, text in sources.items():
+            kept = self.folder / "space" / name
+            if not kept.exists() or kept.read_text(encoding="utf-8") != text:
+                raise failure(
+                    "N930",
+                    f"`{self.folder}` holds a run of another space: `{name}` has changed",
+                    "name another folder, or remove that one",
+                )
+
+    def _versions(self, settings: SearchSettings, device: torch.device) -> None:
+        now = versions(device) | {"seed": settings.seed}
+        path = self.folder / "versions.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            for key, value in now.items():
+                if before.get(key) != value:
+                    message = f"`{key}` was {before.get(key)} when the run began and is {value} now: results may differ"
+                    self._warn(Diagnostic("N933", message, severity=Severity.WARNING))
+        else:
+            write_whole(path, (json.dumps(now, indent=2) + "\n").encode())
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        if self._events is None:
+            self._events = open(self.folder / "events.jsonl", "ab")  # noqa: SIM115
+        try:
+            self._events.write((json.dumps(event, ensure_ascii=False) + "\n").encode())
+            self._events.flush()
+        except OSError as error:
+            raise failure("N936", f"can't write `{self.folder / 'events.jsonl'}`: {error.strerror}") from None
+
+    def events_size(self) -> int:
+        path = self.folder / "events.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Writes the state after a step, and drops all but the last two."""
+        path = self.folder / "checkpoint" / f"{step:08}.safetensors"
+        write_checkpoint(path, tensors, {**state, "events_size": self.events_size()})
+        for old in self._checkpoints()[:-2]:
+            old.unlink(missing_ok=True)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The latest state that is whole, or None; events after it are forgotten, for they will come again.
+
+        A damaged checkpoint is passed over with a warning (N934) that says which one is used. Raises NasError N935
+        where there are some and none is whole.
+        """
+        found = self._checkpoints()
+        damage: list[Diagnostic] = []
+        for path in reversed(found):
+            try:
+                tensors, state = read_checkpoint(path)
+            except NasError as error:
+                damage += error.diagnostics
+                continue
+            for diagnostic in damage:
+                message = f"{diagnostic.message}; going on from `{path.name}`"
+                self._warn(Diagnostic("N934", message, severity=Severity.WARNING))
+            self._forget_events(state["events_size"])
+            return tensors, state
+        if damage:
+            raise NasError(*damage)
+        self._forget_events(0)
+        return None
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.folder / "checkpoint").glob("*.safetensors"))
+
+    def _forget_events(self, size: int) -> None:
+        path = self.folder / "events.jsonl"
+        if path.exists() and path.stat().st_size > size:
+            with open(path, "r+b") as file:
+                file.truncate(size)
+
+    # --- results ---------------------------------------------------------------------------------
+
+    def write(self, name: str, text: str) -> Path:
+        """A file of the folder, whole or not at all."""
+        write_whole(self.folder / name, text.encode())
+        return self.folder / name
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+def source_files(space: Space) -> dict[str, str]:
+    """The space's sources by the names that imports know them by, so that the copy compiles by itself."""
+    paths = list(space.sources)
+    if not paths:
+        return {}
+    root = PurePath(paths[0])
+    bases = [root.parent, PurePath(resources.spaces())]
+    names: dict[str, str] = {}
+    for path in paths:
+        name = PurePath(path).name if path == paths[0] else _relative(PurePath(path), bases)
+        names[name] = space.sources[path]
+    return names
+
+
+def _relative(path: PurePath, bases: list[PurePath]) -> str:
+    for base in bases:
+        if path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return path.name if path.is_absolute() or ".." in path.parts else str(path)
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """What could make a difference between two runs."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "format": FORMAT,
+        "nasdsl": _version("nasdsl"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "device": f"{device.type} ({name})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _entries(text: str) -> dict[str, str]:
+    """The entries of a TOML text that we wrote, as ``table.key``."""
+    found: dict[str, str] = {}
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            table = line.strip("[]") + "."
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition(" = ")
+            found[table + key] = value
+    return found

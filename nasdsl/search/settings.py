@@ -1,0 +1,67 @@
+"""The configuration of a run: what is searched how, and how the winner is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pydantic import Field, create_model
+
+from nasdsl.diagnostics import did_you_mean, failure
+from nasdsl.search.strategy import STRATEGIES, Strategy
+from nasdsl.training.config import Config, override
+from nasdsl.training.device import Precision
+from nasdsl.training.recipe import Recipe
+
+Number = int | float | str  # exact rationals that are no whole number are written as text, "1/3"
+
+
+class SearchSettings(Config):
+    """What a run is made with. Two runs with equal settings (and versions, threads and device) give equal results."""
+
+    space: str = Field(default="", description="the space's name")
+    parameters: dict[str, Number] = Field(default_factory=dict, description="the space's parameters, set with --set")
+    task: str = Field(default="digits", description="what is trained on")
+    strategy: str = Field(default="gdas", description="who decides what is trained and what wins")
+    seed: int = Field(default=0, ge=0, description="of every use of chance in the run")
+    device: str = Field(default="auto", description="auto, cpu or cuda")
+    precision: Precision = Field(default="float32", description="float32, or bfloat16 for matrix products (autocast)")
+    channels_last: bool = Field(default=True, description="memory layout of images; faster for convolutions on most machines")
+    ranking_batch: int = Field(default=256, ge=2, description="examples at once where a genotype is scored with shared weights")
+    search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
+    options: Config = Field(default=Config(), description="the strategy's own options")
+    training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")
+
+
+TRAINING_PRESETS: dict[str, Sequence[str]] = {
+    "published": (),
+    "demo": (),
+}
+
+
+def settings_for(
+    strategy: str, *, preset: str = "published", assignments: Sequence[str] = (), **entries: Any
+) -> SearchSettings:
+    """The settings of a strategy: its published recipe and options, changed by a preset, then by ``entries``
+    (``task="digits"``), then by assignments such as ``search.epochs=30``.
+
+    Raises NasError: N940 for an unknown strategy, N941 for an unknown preset, N920 to N922 for an assignment.
+    """
+    kind = STRATEGIES.find(strategy)
+    if preset not in kind.presets:
+        help = did_you_mean(preset, kind.presets) or f"there are: {', '.join(kind.presets)}"
+        raise failure("N941", f"strategy `{strategy}` has no preset `{preset}`", help)
+    plain = settings_type(kind).model_validate({"strategy": strategy})
+    changed = override(plain, [*TRAINING_PRESETS.get(preset, ()), *kind.presets[preset]])
+    given = changed.model_dump() | entries
+    return override(type(plain).model_validate(given), assignments)
+
+
+def settings_type(kind: type[Strategy]) -> type[SearchSettings]:
+    """The settings with the options of one strategy, and its published recipe as default."""
+    recipe = getattr(kind, "recipe", Recipe())
+    fields: dict[str, Any] = {
+        "options": (kind.Options, Field(default_factory=kind.Options, description="the strategy's own options")),
+        "search": (Recipe, Field(default=recipe, description="how the supernet's weights are trained")),
+    }
+    return cast(type[SearchSettings], create_model(f"{kind.__name__}Settings", __base__=SearchSettings, **fields))

@@ -1,0 +1,99 @@
+"""The contract of a search strategy, in two small protocols, and the registry that holds them.
+
+A :class:`Strategy` sees the space and the history and answers with a genotype. A :class:`WeightSharing` one also says
+what a supernet is trained on, and may learn from it. The trainer owns weights, data, optimiser and device; neither
+reaches into the other.
+
+A strategy is a class in a file of its own, made with ``(space, options, seed)``. Same seed, same answers; what it
+remembers goes through ``state`` and ``restore``, so that a search resumes bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from nasdsl.search.history import History
+from nasdsl.space.choice import Genotype, Taken
+from nasdsl.space.space import Space
+from nasdsl.supernet import Supernet
+from nasdsl.supernet.batchnorm import Policy
+from nasdsl.training.config import Config
+from nasdsl.training.recipe import Recipe
+from nasdsl.training.registry import Registry
+
+
+@dataclass(frozen=True)
+class Path:
+    """What one pass through the supernet runs: a genotype (or a relaxed assignment, in which a sub-list holds every
+    candidate), and for some choices of tensors a gate [K] that multiplies the candidate taken."""
+
+    genotype: Mapping[str, Taken]
+    gates: Mapping[str, Tensor] = field(default_factory=dict)
+    gating: str = "multiply"
+
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""What a strategy remembers: tensors, and what JSON can hold."""
+
+
+class Strategy(Protocol):
+    """Sees the space and the past, and answers with a genotype."""
+
+    Options: ClassVar[type[Config]]
+    """Its options, each explained; ``options.<name>`` in the configuration."""
+    presets: ClassVar[Mapping[str, Sequence[str]]]
+    """Named changes of the configuration (``search.epochs=30``), each saying in the docstring how it deviates."""
+
+    def __init__(self, space: Space, options: Any, seed: int) -> None:
+        """Raises NasError N942 where it can't handle the space."""
+        ...
+
+    def propose(self, history: History) -> Genotype | None:
+        """What to try next, decided by the seed, the state and the history; None ends the search, and the best trial
+        wins."""
+        ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
+
+
+@runtime_checkable
+class WeightSharing(Strategy, Protocol):
+    """Also decides what the supernet is trained on before anything is proposed."""
+
+    recipe: ClassVar[Recipe]
+    """How the supernet's weights are trained, as published; ``search.<name>`` in the configuration."""
+    affine: ClassVar[bool]
+    """Whether batch norms have scale and offset during the search."""
+    batch_norm: ClassVar[Policy]
+    """Whose statistics they use."""
+    learns: ClassVar[bool]
+    """Whether it makes architecture steps."""
+
+    def start_epoch(self, epoch: int, epochs: int) -> dict[str, float]:
+        """Before each epoch, counted from 0. What it returns is reported with the epoch (a temperature)."""
+        ...
+
+    def paths(self) -> Sequence[Path]:
+        """What the next weight step runs; of several, the gradients are averaged."""
+        ...
+
+    def architecture_step(self, supernet: Supernet, loss: Callable[[Path], Tensor]) -> float:
+        """One update of what it learns, on a minibatch that the weights don't see; gives the loss.
+
+        ``loss(path)`` runs the supernet, with weights that want no gradient. Only called where ``learns``.
+        """
+        ...
+
+    def probabilities(self) -> dict[str, list[float]]:
+        """For each choice the probability of each candidate, for those who watch; empty where nothing is learned."""
+        ...
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "nasdsl.strategies", "N940")
+"""Strategies by name; other packages add theirs under the entry-point group ``nasdsl.strategies``."""

@@ -1,0 +1,86 @@
+"""One fully decided network, as data: what is left of the space graph when a genotype has been put in.
+
+Guards are resolved, zeros propagated, identities gone and dead nodes dropped. The network, exported code and every
+measure are made from it, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nasdsl.space.graph import Scope
+from nasdsl.space.operation import Instance
+from nasdsl.space.tensor import Shape
+
+GATE = "gate"
+"""Keeps a choice of tensors visible in an architecture that is decided for a strategy: a step with ``choice`` and
+``candidate`` that passes its one input on, multiplied by what the strategy says of that candidate."""
+
+ZEROS = "zeros"
+"""The operation of a step that makes a tensor of zeros: an absent tensor that somebody needs. It reads one step, whose
+batch axis and free dimensions it takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call. ``id`` is the node of the space graph that it came from; ``inputs`` are ids of earlier steps.
+
+    ``operation`` is the name of an operation in the catalogue, or one of ``input`` (a network input; ``name`` is its
+    name), :data:`ZEROS`, :data:`GATE`, ``element`` and ``state`` (what a scan's body is given: one element of the sequence, one
+    state) and ``scan``.
+    ``owner`` is the node whose weights it uses, its own unless ``shared``; None where it has no weights.
+    ``scope`` is the use of an ``op``, ``cell`` or ``repeat`` that it stands in.
+    """
+
+    id: int
+    operation: str
+    instance: Instance
+    inputs: tuple[int, ...]
+    scope: Scope
+    name: str | None = None
+    owner: int | None = None
+    body: Body | None = None
+    choice: str | None = None
+    candidate: int | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return self.instance.output
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """What a scan runs at each element of a sequence (its first free or fixed axis).
+
+    ``element`` and ``states`` are ids of the steps that stand for what the body is given, ``new_states`` what becomes
+    of the states, ``output`` what is stacked. Steps outside may be read.
+    """
+
+    element: int
+    states: tuple[int, ...]
+    steps: tuple[Step, ...]
+    new_states: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """Steps in an order in which they can run (``input`` steps among them)."""
+
+    name: str
+    genotype: Mapping[str, str | tuple[str, ...]]
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[tuple[str, int], ...]
+
+    def step(self, id: int) -> Step:
+        return self._by_id[id]
+
+    @property
+    def _by_id(self) -> dict[int, Step]:
+        found = self.__dict__.get("_steps")
+        if found is None:
+            found = {step.id: step for step in self.steps}
+            object.__setattr__(self, "_steps", found)
+        return found

@@ -1,0 +1,206 @@
+"""A plan: the shortest list of calls that gives an architecture's outputs, bound to the modules that hold the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasdsl.space.architecture import GATE, ZEROS, Architecture, Body, Step
+from nasdsl.space.size import Size
+from nasdsl.space.tensor import Dim, Shape
+from nasdsl.supernet.gates import Gating
+
+Run = Callable[..., Tensor]
+
+
+class Context:
+    """What is known only when a plan runs: the gates, how they act, the dtype of what is made from nothing (zeros),
+    and the sizes of free dimensions."""
+
+    __slots__ = ("dtype", "gates", "gating", "sizes")
+
+    def __init__(self, gates: Mapping[str, Tensor], gating: Gating, dtype: torch.dtype) -> None:
+        self.gates = gates
+        self.gating = gating
+        self.dtype = dtype
+        self.sizes: dict[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: inputs and output are slots; ``dead`` are the slots that nothing reads after it."""
+
+    run: Run
+    inputs: tuple[int, ...]
+    output: int
+    dead: tuple[int, ...]
+    wants_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Runs without looking at the space again. ``owners`` are the nodes whose weights it uses."""
+
+    calls: tuple[Call, ...]
+    slots: int
+    inputs: tuple[int, ...]
+    shapes: tuple[Shape, ...]
+    outputs: tuple[int, ...]
+    owners: frozenset[int]
+
+    def __call__(self, inputs: Sequence[Tensor], context: Context) -> tuple[Tensor, ...]:
+        for shape, tensor in zip(self.shapes, inputs, strict=True):
+            for axis, dim in enumerate(shape.dims, 1):
+                if isinstance(dim, Size):
+                    context.sizes[str(dim)] = tensor.shape[axis]
+        values: list[Any] = [None] * self.slots
+        for slot, tensor in zip(self.inputs, inputs, strict=True):
+            values[slot] = tensor
+        execute(self.calls, values, context)
+        return tuple(values[slot] for slot in self.outputs)
+
+
+def execute(calls: Iterable[Call], values: list[Any], context: Context) -> None:
+    for call in calls:
+        given = [values[slot] for slot in call.inputs]
+        values[call.output] = call.run(context, *given) if call.wants_context else call.run(*given)
+        for slot in call.dead:
+            values[slot] = None
+
+
+def make_plan(architecture: Architecture, bind: Callable[[Step], Run]) -> Plan:
+    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it."""
+    slots: dict[int, int] = {}
+    owners: set[int] = set()
+    outputs = [id for _, id in architecture.outputs]
+    # The inputs are the caller's; freeing them here would free nothing.
+    keep = {*outputs, *architecture.inputs}
+    calls = _calls(architecture.steps, keep, slots, owners, bind)
+    shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
+    for id in architecture.inputs:
+        slots.setdefault(id, len(slots))
+    return Plan(
+        tuple(calls),
+        len(slots),
+        tuple(slots[id] for id in architecture.inputs),
+        shapes,
+        tuple(slots[id] for id in outputs),
+        frozenset(owners),
+    )
+
+
+def _calls(
+    steps: Sequence[Step],
+    keep: set[int],
+    slots: dict[int, int],
+    owners: set[int],
+    bind: Callable[[Step], Run],
+) -> list[Call]:
+    reads = [_reads(step) for step in steps]
+    own = {step.id for step in steps}
+    last: dict[int, int] = {}
+    for position, ids in enumerate(reads):
+        for id in ids:
+            last[id] = position
+    dying: dict[int, list[int]] = {}
+    for id, position in last.items():
+        # What was made outside (a scan's body reads it) lives on for the next round.
+        if id in own and id not in keep:
+            dying.setdefault(position, []).append(id)
+    calls: list[Call] = []
+    for position, step in enumerate(steps):
+        slot = slots.setdefault(step.id, len(slots))
+        if step.owner is not None:
+            owners.add(step.owner)
+        if step.operation in ("input", "element", "state"):
+            continue
+        run, wants_context = _run(step, slots, owners, bind)
+        dead = tuple(slots[id] for id in dying.get(position, ()))
+        calls.append(Call(run, tuple(slots[id] for id in _given(step)), slot, dead, wants_context))
+    return calls
+
+
+def _given(step: Step) -> tuple[int, ...]:
+    """The ids that its function is called with: a scan is also called with what its body reads from outside."""
+    return step.inputs + _outside(step.body) if step.body is not None else step.inputs
+
+
+def _reads(step: Step) -> tuple[int, ...]:
+    return _given(step)
+
+
+def _outside(body: Body) -> tuple[int, ...]:
+    """What a scan's body reads that was made before it."""
+    inside = {step.id for step in body.steps} | {body.element, *body.states}
+    ids = [id for step in body.steps for id in _given(step)] + [*body.new_states, body.output]
+    return tuple(dict.fromkeys(id for id in ids if id not in inside))
+
+
+def _run(
+    step: Step, slots: dict[int, int], owners: set[int], bind: Callable[[Step], Run]
+) -> tuple[Run, bool]:
+    if step.operation == GATE:
+        assert step.choice is not None and step.candidate is not None
+        return _gate(step.choice, step.candidate), True
+    if step.operation == ZEROS:
+        return _zeros(step.shape), True
+    if step.body is not None:
+        return _scan(step, step.body, owners, bind), True
+    return bind(step), False
+
+
+def _gate(choice: str, candidate: int) -> Run:
+    def run(context: Context, x: Tensor) -> Tensor:
+        return context.gating(x, context.gates[choice], candidate)
+
+    return run
+
+
+def _zeros(shape: Shape) -> Run:
+    def run(context: Context, x: Tensor) -> Tensor:
+        return torch.zeros((x.shape[0], *_sizes(shape.dims, context)), dtype=context.dtype, device=x.device)
+
+    return run
+
+
+def _sizes(dims: Sequence[Dim], context: Context) -> list[int]:
+    return [int(dim.at(context.sizes)) if isinstance(dim, Size) else dim for dim in dims]
+
+
+def _scan(step: Step, body: Body, owners: set[int], bind: Callable[[Step], Run]) -> Run:
+    """A loop over axis 1 of the first input; the states start at zeros."""
+    slots: dict[int, int] = {}
+    outside = _outside(body)
+    for id in (body.element, *body.states, *outside):
+        slots[id] = len(slots)
+    keep = {*body.new_states, body.output, body.element, *body.states}
+    calls = _calls(body.steps, keep, slots, owners, bind)
+    by_id = {inner.id: inner for inner in body.steps}
+    shapes = [by_id[id].shape for id in body.states]
+    first = len(step.inputs)
+
+    def run(context: Context, *given: Tensor) -> Tensor:
+        sequence = given[0]
+        values: list[Any] = [None] * len(slots)
+        for id, tensor in zip(outside, given[first:], strict=True):
+            values[slots[id]] = tensor
+        size = sequence.shape[0]
+        states = [
+            torch.zeros((size, *_sizes(shape.dims, context)), dtype=context.dtype, device=sequence.device)
+            for shape in shapes
+        ]
+        outputs: list[Tensor] = []
+        for element in sequence.unbind(1):
+            values[slots[body.element]] = element
+            for id, state in zip(body.states, states, strict=True):
+                values[slots[id]] = state
+            execute(calls, values, context)
+            states = [values[slots[id]] for id in body.new_states]
+            outputs.append(values[slots[body.output]])
+        return torch.stack(outputs, 1)
+
+    return run

@@ -1,0 +1,237 @@
+"""The weight-sharing module: it holds each weight once and runs the active nodes of a genotype alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nasdsl.operations.execute import bind, build_module
+from nasdsl.space.architecture import Architecture, Step
+from nasdsl.space.choice import Genotype, Taken
+from nasdsl.space.operation import TorchCall
+from nasdsl.space.space import Space
+from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
+from nasdsl.supernet.elastic import Cut, Sliced
+from nasdsl.supernet.gates import GATINGS
+from nasdsl.supernet.names import module_names, put
+from nasdsl.supernet.plan import Context, Plan, Run, make_plan
+
+Relaxed = Mapping[str, Taken]
+"""A genotype, or a relaxed assignment, in which a sub-list may hold more candidates than the space allows."""
+
+
+class Supernet(nn.Module):
+    """Every architecture of a space, with shared weights.
+
+    Weights are stored at their largest size; a sub-network takes slices of them. ``seed`` decides their first values.
+    ``affine`` says whether batch norms have scale and offset, ``batch_norm`` whose statistics they use (see
+    :mod:`nasdsl.supernet.batchnorm`). ``channels_last`` lays out images and convolutions in that memory format.
+
+    In ``state_dict`` a weight goes by the uses that it stands in: ``weights.repeat.normal_1.b.conv3x3.conv.weight``.
+
+    A weight that a genotype doesn't use gets no gradient: it stays None, so that optimisers leave the weight alone.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        affine: bool = True,
+        batch_norm: Policy = "running",
+        channels_last: bool = False,
+        plans: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.affine = affine
+        self.batch_norm: Policy = batch_norm
+        self.channels_last = channels_last
+        self.plans = plans
+        self.weights = nn.Module()
+        self._modules_of: dict[int, nn.Module] = {}
+        self._calls_of: dict[int, TorchCall] = {}
+        self._small: dict[tuple[int, str], nn.Module] = {}
+        self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._build()
+        self.to(device=device, dtype=dtype)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.train()
+
+    def _build(self) -> None:
+        owners: dict[int, TorchCall] = {}
+        graph, catalogue = self.space.graph, self.space.catalogue
+        for node in graph.all_nodes():
+            owner = node.id if node.owner is None else node.owner
+            if node.operation not in catalogue or owner in owners:
+                continue
+            operation = catalogue[node.operation]
+            if operation.borrows is None:
+                call = operation.torch(self.space.largest(owner))
+                if call.kind == "module":
+                    owners[owner] = call
+        names = module_names(graph.node(owner) for owner in owners)
+        for owner, call in owners.items():
+            module = build_module(call)
+            if not self.affine:
+                without_affine(module)
+            put(self.weights, names[owner], module)
+            self._modules_of[owner] = module
+        self._calls_of = owners
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights."""
+        return next((p.dtype for p in self.weights.parameters()), torch.get_default_dtype())
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        *inputs: Tensor,
+        genotype: Relaxed,
+        gates: Mapping[str, Tensor] | None = None,
+        gating: str = "multiply",
+    ) -> Tensor | tuple[Tensor, ...]:
+        """The outputs of a genotype's sub-network (one tensor, or a tuple where the space returns several).
+
+        ``inputs`` are [N, …] in the order of the space's inputs. ``gates`` are [K] for some choices of tensors, and
+        ``gating`` says how they act on what the taken candidate gives (:mod:`nasdsl.supernet.gates`). A choice
+        without a gate, or that doesn't exist in the genotype, is run without.
+        """
+        # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.
+        plan = self.plan(genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others")
+        if self.channels_last:
+            inputs = tuple(
+                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
+            )
+        outputs = plan(inputs, Context(gates or {}, GATINGS[gating], self.dtype))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def plan(self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False) -> Plan:
+        """The calls of a genotype, from the cache where it was run lately."""
+        text = genotype.text if isinstance(genotype, Genotype) else Genotype(genotype).text
+        key = (text, gated, keep_absent)
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plans[key] = make_plan(
+                self.architecture(genotype, gated, keep_absent=keep_absent), self._bind
+            )
+            if len(self._plans) > self.plans:
+                self._plans.popitem(last=False)
+        else:
+            self._plans.move_to_end(key)
+        return found
+
+    def architecture(
+        self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False
+    ) -> Architecture:
+        return self.space.architecture(genotype, gated=gated, keep_absent=keep_absent)
+
+    def active(self, genotype: Relaxed) -> list[nn.Module]:
+        """The stored modules that a genotype uses."""
+        return [self._modules_of[owner] for owner in sorted(self.plan(genotype).owners)]
+
+    def _bind(self, step: Step) -> Run:
+        operation = self.space.catalogue[step.operation]
+        call = operation.torch(step.instance)
+        if operation.borrows is not None:
+            return self._borrow(step, bind(call))
+        if call.kind != "module":
+            return bind(call)
+        owner = step.id if step.owner is None else step.owner
+        module = self._modules_of[owner]
+        if call == self._calls_of[owner]:
+            return module
+        slices = operation.slices(self.space.largest(owner), step.instance) if _has_tensors(module) else {}
+        return Sliced(module, self._small_module(owner, call), slices)
+
+    def _small_module(self, owner: int, call: TorchCall) -> nn.Module:
+        key = (owner, repr(call))
+        found = self._small.get(key)
+        if found is None:
+            found = build_module(call, device="meta")
+            if not self.affine:
+                without_affine(found)
+            self._small[key] = found
+        return found
+
+    def _borrow(self, step: Step, function: Run) -> Run:
+        """Reads a parameter of another use: ``unembed`` an embedding's."""
+        operation = self.space.catalogue[step.operation]
+        assert step.owner is not None and operation.borrows is not None
+        module, name = self._modules_of[step.owner], operation.borrows
+        full = self.space.largest(step.id)
+        if operation.torch(step.instance) == operation.torch(full) and step.instance.inputs == full.inputs:
+            return lambda *inputs: function(*inputs, module.get_parameter(name))
+        cut = Cut(operation.slices(full, step.instance)[name])
+        return lambda *inputs: function(*inputs, cut.take(module.get_parameter(name)))
+
+    # --- weights ---------------------------------------------------------------------------------
+
+    def weights_of(self, step: Step) -> dict[str, Tensor]:
+        """The tensors that a step of an architecture uses, at their active size, under the names that its own module
+        has for them: parameters and buffers, views where slices allow it. Empty where it has none.
+
+        Where batch norms have no affine part here, a scale of ones and an offset of zeros stand in.
+        """
+        operation = self.space.catalogue.get(step.operation)
+        if operation is None or operation.borrows is not None:
+            return {}
+        owner = step.id if step.owner is None else step.owner
+        module = self._modules_of.get(owner)
+        if module is None:
+            return {}
+        run = self._bind(step)
+        tensors: dict[str, Tensor]
+        if isinstance(run, Sliced):
+            tensors = run.tensors()
+        else:
+            tensors = dict([*module.named_parameters(), *module.named_buffers()])
+        if isinstance(module, _BatchNorm) and "weight" not in tensors:
+            tensors["weight"] = torch.ones_like(tensors["running_mean"])
+            tensors["bias"] = torch.zeros_like(tensors["running_mean"])
+        return {name: tensor.detach() for name, tensor in tensors.items()}
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No weight wants a gradient inside the block: for passes that only move architecture parameters."""
+        wanted = [p for p in self.parameters() if p.requires_grad]
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in wanted:
+                parameter.requires_grad_(True)
+
+    # --- batch norm ------------------------------------------------------------------------------
+
+    def use_batch_norm(self, policy: Policy) -> None:
+        """From now on batch norms use the statistics of the batch, or the running ones when evaluating."""
+        self.batch_norm = policy
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Supernet:
+        super().train(mode)
+        apply_policy(self, self.batch_norm)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Plans are bound to this object's modules: a copy makes its own.
+        return self.__dict__ | {"_plans": OrderedDict()}
+
+
+def _has_tensors(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())

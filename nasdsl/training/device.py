@@ -1,0 +1,42 @@
+"""Where it runs and with how many bits: ``--device`` and ``--precision``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from nasdsl.diagnostics import did_you_mean, failure
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``. Raises NasError N900 where it isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise failure("N900", f"unknown device `{name}`", did_you_mean(name, ["auto", "cpu", "cuda"]) or "one of auto, cpu, cuda")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise failure("N900", "no CUDA device can be used here", "leave `--device` out, or say `--device cpu`")
+        if number and int(number) >= torch.cuda.device_count():
+            raise failure("N900", f"there is no `{name}`: {torch.cuda.device_count()} CUDA devices are here")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The block in which forward passes run: weights stay float32, matrix products take ``precision``.
+
+    Raises NasError N900 for an unknown precision, or one that the device can't do.
+    """
+    if precision == "float32":
+        return nullcontext()
+    if precision != "bfloat16":
+        help = did_you_mean(precision, ["float32", "bfloat16"]) or "one of float32, bfloat16"
+        raise failure("N900", f"unknown precision `{precision}`", help)
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise failure("N900", "this GPU has no bfloat16", "leave `--precision` out")
+    return torch.autocast(device.type, dtype=torch.bfloat16)
