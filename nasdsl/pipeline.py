@@ -34,13 +34,15 @@ class SearchSpace(Space):
         return network(self, self.genotype(genotype))
 
 
-def load(path: str | Path, *, space: str | None = None, limits: Limits | None = None, **parameters: Rational) -> SearchSpace:
+def load(
+    path: str | Path, *, space: str | None = None, limits: Limits | None = None, **parameters: Rational
+) -> SearchSpace:
     """Reads a ``.nas`` file and proves every architecture in it well formed.
 
     ``parameters`` are those of the space (``width=32``); ``space`` picks one where the file has several.
     Raises NasError with all that is wrong, each with its place.
     """
-    return elaborate(read(Path(path)), space=space, limits=limits, **parameters)
+    return elaborate(read(Path(path)), parameters, space=space, limits=limits)
 
 
 def loads(text: str, *, path: str = "<text>", **parameters: Rational) -> SearchSpace:
@@ -48,7 +50,7 @@ def loads(text: str, *, path: str = "<text>", **parameters: Rational) -> SearchS
     findings = Findings()
     module = Loader(findings).load(Path.cwd() / "text.nas", Source(path, text))
     findings.raise_if_any()
-    return elaborate(module, **parameters)
+    return elaborate(module, parameters)
 
 
 def read(path: Path) -> Module:
@@ -60,7 +62,11 @@ def read(path: Path) -> Module:
 
 
 def elaborate(
-    module: Module, *, space: str | None = None, limits: Limits | None = None, **parameters: Rational
+    module: Module,
+    parameters: Mapping[str, Rational],
+    *,
+    space: str | None = None,
+    limits: Limits | None = None,
 ) -> SearchSpace:
     """Syntax trees to a search space."""
     elaborator = Elaborator(catalogue(), limits or Limits())

@@ -70,7 +70,7 @@ def faults(name: str, limits: Limits) -> list[Diagnostic]:
         module = pipeline.read(files.find_space(name))
         for space in module.spaces:
             try:
-                found += pipeline.elaborate(module, space=space.name, limits=limits).warnings
+                found += pipeline.elaborate(module, {}, space=space.name, limits=limits).warnings
             except NasError as fault:
                 found += fault.diagnostics
     except NasError as fault:

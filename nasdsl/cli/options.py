@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,9 +66,16 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of every use of 
 
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where it runs.")]
 
+
+class Precision(StrEnum):
+    """The precisions that a network can run in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 PrecisionOption = Annotated[
-    str,
-    typer.Option("--precision", metavar="float32|bfloat16", help="Of matrix products; weights stay float32."),
+    Precision, typer.Option("--precision", help="Of matrix products; weights stay float32.")
 ]
 
 ConfigOption = Annotated[
@@ -141,9 +150,24 @@ def load_space(
 
     path = files.find_space(file)
     values = parameters(settings)
-    found = pipeline.load(path, space=space, limits=limits(bounds), **values)
+    if path.suffix == ".json":
+        return _read_graph(path, values)
+    found = pipeline.elaborate(pipeline.read(path), values, space=space, limits=limits(bounds))
     errors.warn(found)
     return found
+
+
+def _read_graph(path: Path, values: Mapping[str, Rational]) -> SearchSpace:
+    """What ``nasdsl compile -o graph.json`` wrote."""
+    from nasdsl.language.modules import read_source
+    from nasdsl.operations import catalogue
+    from nasdsl.pipeline import SearchSpace
+    from nasdsl.space import serialize
+
+    if values:
+        names = ", ".join(values)
+        raise failure("N984", f"`{path}` is compiled: its parameters ({names}) can't be set any more")
+    return serialize.read(read_source(path).text, catalogue(), SearchSpace, str(path))
 
 
 def _pairs(option: str, settings: Iterable[str] | None, *, example: str) -> list[tuple[str, str]]:

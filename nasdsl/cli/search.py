@@ -22,7 +22,7 @@ def command(
     epochs: options.EpochsOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
-    precision: options.PrecisionOption = "float32",
+    precision: options.PrecisionOption = options.Precision.FLOAT32,
     config: options.ConfigOption = None,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
@@ -59,7 +59,7 @@ def command(
         task=task,
         seed=seed,
         device=device,
-        precision=precision,
+        precision=str(precision),
     )
     folder = output or Path("runs") / f"{space.name}-{task}-{strategy}-{seed}"
     progress = Progress(indent="")

@@ -7,11 +7,13 @@ are both made from the blueprint, so their state dicts have the same names.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nasdsl.diagnostics import failure
 from nasdsl.export.holes import call_signature, find_holes, walk
 from nasdsl.export.names import class_name, free, identifier, numbered, plural, snake_case
 from nasdsl.export.parameters import Parameter, Sizes, Slot, fill
@@ -46,6 +48,8 @@ class Plan:
     inputs: tuple[str, ...] = ()
     parameters: list[Parameter] = field(default_factory=list)
     attributes: dict[tuple[Key, ...], str] = field(default_factory=dict)
+    borrowed: dict[int, str] = field(default_factory=dict)
+    """Where the module is whose weight a step borrows, seen from the class."""
     values: dict[Slot, Any] = field(default_factory=dict)
     """What stands in the code for each number: the number, or an expression over the parameters."""
     doc: str | None = None
@@ -97,7 +101,10 @@ def draw_blueprint(architecture: Architecture, catalogue: Catalogue) -> Blueprin
     for plan in plans:
         _name_attributes(plan)
         _settle_parameters(plan, drafter.plan_of, structure)
-    return Blueprint(structure, plans, drafter.plan_of, dict(_paths(plans[-1], drafter.plan_of)))
+    walker = _Walker(drafter.plan_of)
+    walker.walk(structure.root)
+    walker.note_borrowed(plans)
+    return Blueprint(structure, plans, drafter.plan_of, walker.paths)
 
 
 # --- shared weights ---------------------------------------------------------------------------------
@@ -287,11 +294,13 @@ class _Drafter:
         uses = [item for item in repeat.items if isinstance(item, Use)]
         plans = {id(self.plan_of[use]) for use in uses}
         keys = [use.keys for use in uses]
-        if len(set(keys)) < len(keys) and any(keys):
+        if any(keys) and (len(set(keys)) < len(keys) or not all(keys)):
             # Copies that share their weights are one module, called again and again.
             return list(repeat.items)
+        if not any(keys) and len(plans) > 1:
+            return list(repeat.items)
         label = repeat.label if repeat.label not in (None, "repeat") else plural(_common_name(uses))
-        loop = Loop(uses, (("out", 0),), label, open_ended=len(plans) == 1)
+        loop = Loop(uses, (("out", 0),), label, open_ended=len(plans) == 1, assigned=repeat.assigned)
         return [self._close(loop)]
 
     def _close(self, loop: Loop) -> Loop:
@@ -305,7 +314,7 @@ class _Drafter:
     def _run_from(self, items: Sequence[Item], start: int) -> Loop | None:
         """The longest loop of three turns and more that begins with this item."""
         first = items[start]
-        if not isinstance(first, Use):
+        if not isinstance(first, Use) or not first.keys:
             return None
         uses = [first]
         options: list[set[tuple[str, int]]] | None = None
@@ -470,13 +479,17 @@ def _telling_names(plans: Sequence[Plan]) -> list[str]:
 
 
 def _suffixes(variants: Sequence[Plan]) -> list[str]:
+    """For each variant of a definition something that none of the others does, or does as often."""
     if len(variants) == 1:
         return [""]
-    deeds = [_deeds(plan.pattern) for plan in variants]
+    deeds = []
+    for plan in variants:
+        counts: Counter[str] = Counter()
+        deeds.append([(deed, counts.update([deed]) or counts[deed]) for deed in _deeds(plan.pattern)])
     found = []
     for mine in deeds:
-        others = [other for other in deeds if other is not mine]
-        found.append(next((deed for deed in mine if not any(deed in other for other in others)), ""))
+        others = {deed for other in deeds if other is not mine for deed in other}
+        found.append(next((name for name, count in mine if (name, count) not in others), ""))
     return found
 
 
@@ -516,25 +529,27 @@ def _name_attributes(plan: Plan) -> None:
     from torch import nn
 
     distinct: dict[tuple[Key, ...], str] = {}
-    for item, base in zip(*_attribute_bases(plan.pattern.items), strict=True):
+    for item, base in zip(*_attribute_bases(plan), strict=True):
         distinct.setdefault(item.keys, base)
     names = numbered(list(distinct.values()), taken=set(dir(nn.Module)) - {"compile"})
     plan.attributes = dict(zip(distinct, names, strict=True))
 
 
-def _attribute_bases(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+def _attribute_bases(plan: Plan) -> tuple[list[Item], list[str]]:
     """The modules of a body, and what each would be called, were it alone.
 
     The author's name for a use serves where it tells it from others: terms of ``x2 = edge(a) + edge(b)`` are ``x2``,
     candidate 0 among those of ``n[2]`` is ``n2_0``, but steps on the way to ``y`` are called after what they do.
     """
-    held = list(_held(items))
+    held = list(_held(plan.pattern.items))
     readers: dict[int, list[Item]] = defaultdict(list)
-    for _, item in walk(items):
+    for _, item in walk(plan.pattern.items):
         for id in item.reads:
             readers[id].append(item)
     purposes = [_read_for(item, readers) for item in held]
-    labels = [item.label for item in held]
+    # A name that is another one in another use of the class says nothing about the class.
+    columns = zip(*([item.label for item in _held(use.items)] for use in plan.uses), strict=True)
+    labels = [column[0] if len(set(column)) == 1 else None for column in columns]
     bases = []
     for item, label, purpose in zip(held, labels, purposes, strict=True):
         plain = identifier(
@@ -563,26 +578,44 @@ def _definition(item: Use | Loop) -> str:
     return item.definition if isinstance(item, Use) else item.label or "layers"
 
 
-def _paths(
-    plan: Plan, plan_of: Mapping[Use, Plan], use: Use | None = None, prefix: str = ""
-) -> Iterator[tuple[Key, str]]:
-    """The place of each module in the state dict, in its order."""
-    use = use or plan.uses[0]
-    seen: set[tuple[Key, ...]] = set()
-    for mine, pattern in zip(_held(use.items), _held(plan.pattern.items), strict=True):
-        if mine.keys in seen:
-            continue
-        seen.add(mine.keys)
-        here = f"{prefix}{plan.attributes[pattern.keys]}"
-        if isinstance(mine, Call):
-            yield mine.keys[0], here
-        elif isinstance(mine, Use):
-            yield from _paths(plan_of[mine], plan_of, mine, f"{here}.")
-        elif isinstance(mine, Loop):
-            for index, turn in enumerate(mine.uses):
+class _Walker:
+    """Finds the place of every module and of every use in the state dict."""
+
+    def __init__(self, plan_of: Mapping[Use, Plan]) -> None:
+        self.plan_of = plan_of
+        self.paths: dict[Key, str] = {}
+        self.prefixes: dict[Use, str] = {}
+
+    def walk(self, use: Use, prefix: str = "") -> None:
+        plan = self.plan_of[use]
+        self.prefixes[use] = prefix
+        for mine, pattern in zip(_held(use.items), _held(plan.pattern.items), strict=True):
+            here = f"{prefix}{plan.attributes[pattern.keys]}"
+            if isinstance(mine, Call):
+                self.paths.setdefault(mine.keys[0], here)
+            elif isinstance(mine, Use):
+                self.walk(mine, f"{here}.")
+            elif isinstance(mine, Loop):
                 assert isinstance(pattern, Loop)
-                inner = f"{here}." if is_single(plan, pattern) else f"{here}.{index}."
-                yield from _paths(plan_of[turn], plan_of, turn, inner)
+                for index, turn in enumerate(mine.uses):
+                    self.walk(turn, f"{here}." if is_single(plan, pattern) else f"{here}.{index}.")
+
+    def note_borrowed(self, plans: Sequence[Plan]) -> None:
+        for plan in plans:
+            prefix = self.prefixes.get(plan.pattern, "")
+            for _, item in walk(plan.pattern.items):
+                if isinstance(item, Call) and item.borrows is not None and item.step.owner is not None:
+                    path = self.paths.get(("owner", item.step.owner))
+                    if path is None or not path.startswith(prefix):
+                        raise failure(
+                            "N953",
+                            f"`{item.step.operation}` reads the weights of an operation that this architecture leaves out",
+                            help="let another genotype win, or use the operation outside a choice",
+                        )
+                    # A number in the path is a position in a Sequential or a ModuleList.
+                    plan.borrowed[item.step.id] = re.sub(
+                        r"\.(\d+)(?=\.|$)", r"[\1]", path.removeprefix(prefix)
+                    )
 
 
 def is_single(plan: Plan, item: Loop) -> bool:

@@ -30,12 +30,17 @@ Key = tuple[str, int]
 
 @dataclass(eq=False)
 class Call:
-    """One step of a body. ``call`` is None where the step makes zeros."""
+    """One step of a body. ``call`` is None where the step makes zeros.
+
+    ``label`` is the name of the use that came down to it, ``assigned`` whether that is the author's name for a tensor
+    rather than a definition's; likewise below.
+    """
 
     step: Step
     call: TorchCall | None
     borrows: str | None = None
     label: str | None = None
+    assigned: bool = False
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -64,6 +69,7 @@ class Scan:
     items: list[Item]
     outer: tuple[int, ...]
     label: str | None = None
+    assigned: bool = False
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -97,6 +103,7 @@ class Use:
     items: list[Item]
     reads: tuple[int, ...] = ()
     makes: tuple[int, ...] = ()
+    assigned: bool = False
 
     @cached_property
     def steps(self) -> frozenset[int]:
@@ -121,6 +128,7 @@ class Loop:
     open_ended: bool = False
     reads: tuple[int, ...] = ()
     makes: tuple[int, ...] = ()
+    assigned: bool = False
 
     @cached_property
     def steps(self) -> frozenset[int]:
@@ -329,6 +337,7 @@ class _Finder:
         if scope.kind == "repeat":
             items = self._copies(items, scope)
         use = Use(scope, scope.kind, scope.definition, scope.label, items)
+        use.assigned = scope.label != scope.definition
         self._connect(use)
         return self._collapsed(use)
 
@@ -345,7 +354,7 @@ class _Finder:
             return use
         (item,) = use.items
         if isinstance(item, Call) and use.kind == "op":
-            item.label = use.label
+            item.label, item.assigned = use.label, use.assigned
             return item
         if not isinstance(item, Use):
             return use
@@ -358,7 +367,7 @@ class _Finder:
             use.items = item.items
             return use
         if use.kind == "op":
-            item.label = _telling(use, item)
+            _rename(item, use)
             return item
         return use
 
@@ -412,15 +421,10 @@ def _is_chain(items: Sequence[Item]) -> bool:
     )
 
 
-def _telling(outer: Use, inner: Use) -> str | None:
+def _rename(inner: Use, outer: Use) -> None:
     """The name to keep when one use is nothing but another: an assigned one first, a candidate's label next."""
-    if outer.label is not None and outer.label != outer.definition:
-        return outer.label
-    if inner.kind == "repeat":
-        return outer.label
-    if inner.label is not None and inner.label != inner.definition:
-        return inner.label
-    return outer.label
+    if outer.assigned or inner.kind == "repeat" or not inner.assigned:
+        inner.label, inner.assigned = outer.label, outer.assigned
 
 
 def _spliced(items: list[Item]) -> list[Item]:

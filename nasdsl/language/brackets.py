@@ -101,6 +101,9 @@ class _Suspect:
                     mended(place, closer),
                 )
             )
+        if token.type in CLOSER:
+            first = Note(tokens.span(self.index - 1), "the first one")
+            return Complaint(Diagnostic("N012", f"`{token}` stands twice", place, "once is enough", (first,)))
         partner = BRACKETS[OPENER[token.type]]
         return Complaint(
             Diagnostic(
@@ -182,6 +185,8 @@ def _suspects(tokens: Tokens) -> Iterator[_Suspect]:
                 yield _Suspect("insert", index, CLOSER[stack[-1].kind], stack[-1].index)
                 stack.pop()
         if kind in CLOSER:
+            if index > 0 and tokens.kind(index - 1) == kind and tokens.starts_line(index + 1):
+                yield _Suspect("drop", index)
             stack.append(_Open(index, kind, token.line or 0, indent))
         elif kind in OPENER:
             yield from _closing(tokens, index, stack, indent)
@@ -195,6 +200,8 @@ def _ends_of_line(tokens: Tokens, index: int, stack: list[_Open]) -> Iterator[_S
         return
     yield from _open_parameters(tokens, index, stack)
     last, first = tokens.kind(index - 1), tokens.kind(index)
+    if last == "LBRACE" and len(stack) > 1 and stack[-2].kind != "LBRACE" and stack[-2].line == stack[-1].line:
+        yield _Suspect("insert", index - 1, CLOSER[stack[-2].kind], stack[-2].index)
     if last in CLOSER or last in OPERATORS or last in ("COMMA", "EQUAL", "COLON"):
         return
     if first in OPENER or first == "COMMA":

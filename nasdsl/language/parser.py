@@ -169,9 +169,14 @@ class _Run:
         return len(tokens)
 
     def _bodies_around(self, index: int) -> list[int] | None:
-        """The braces of the bodies around a token, outermost first, or None inside any other bracket."""
+        """The braces of the bodies around a token, outermost first, or None inside any other bracket.
+
+        A closing brace counts as inside the body that it closes.
+        """
         around: list[int] = []
         opener = self.tokens.enclosing[index]
+        if self.tokens.kind(index) == "RBRACE":
+            opener = self.tokens.partner[index]
         while opener >= 0:
             if self.tokens.role(opener) != "body":
                 return None
@@ -194,7 +199,8 @@ class _Run:
             token = self.tokens[brace]
             header = self.tokens.headers.get(brace, "")
             words = {"SPACE": ("SPACE", "NAME"), "OP": ("OP", "NAME"), "CELL": ("OP", "NAME")}
-            for kind in words.get(header, ("IF", "NAME")):
+            unknown = ("SPACE", "NAME") if brace == around[0] else ("IF", "NAME")
+            for kind in words.get(header, unknown):
                 if self._shifts(list(states), kind):
                     self.state.feed_token(Token.new_borrow_pos(kind, "_", token))
             if self._shifts(list(states), "LBRACE"):
@@ -208,10 +214,13 @@ def _first_a_line(earlier: list[Complaint], parser: list[Complaint]) -> list[Com
         span = complaint.diagnostic.span
         return span.source.position(span.start)[0] if span else 0
 
-    strong = {line(complaint) for complaint in earlier if not complaint.weak}
-    kept = [complaint for complaint in parser if line(complaint) not in strong]
-    spoken = {line(complaint) for complaint in kept}
-    kept += [complaint for complaint in earlier if not complaint.weak or line(complaint) not in spoken]
+    strong = {line(complaint): complaint for complaint in reversed(earlier) if not complaint.weak}
+    kept = list(strong.values()) + [complaint for complaint in parser if line(complaint) not in strong]
+    for complaint in earlier:
+        if complaint.weak:
+            rivals = [other for other in kept if line(other) == line(complaint)]
+            if all(other.diagnostic.code == "N001" for other in rivals):
+                kept = [other for other in kept if other not in rivals] + [complaint]
     return sorted(kept, key=lambda c: c.diagnostic.span.start if c.diagnostic.span else 0)
 
 

@@ -336,7 +336,13 @@ class Fault:
 
     @property
     def after_value(self) -> bool:
-        return self.previous in VALUE_ENDS and not self.wants_value
+        return self.previous in VALUE_ENDS and not self.wants_value and not self.after_body
+
+    @property
+    def after_body(self) -> bool:
+        """Whether the token before closes a body."""
+        opener = self.tokens.partner.get(self.index - 1, -1)
+        return self.previous == "RBRACE" and self.tokens.role(opener) == "body"
 
     @cached_property
     def opener(self) -> int:
@@ -512,6 +518,9 @@ def _in_condition(fault: Fault) -> bool:
 
 def _twice(fault: Fault) -> Diagnostic | None:
     """A keyword or a sign that stands twice."""
+    if "OF" in fault.accepts and (last := fault.stands("CHOOSE")) is not None:
+        if fault.tokens.kind(last - 1) == "CHOOSE":
+            return Diagnostic("N012", "`choose` stands twice", fault.tokens.span(last), "once is enough")
     if fault.index == 0 or str(fault.tokens[fault.index - 1]) != str(fault.token):
         return None
     if fault.kind in VALUE_ENDS or fault.kind in ("LPAR", "LSQB", END) or fault.new_line:
@@ -567,6 +576,28 @@ def _chained(fault: Fault) -> Diagnostic | None:
     )
 
 
+def _parameters(fault: Fault) -> Diagnostic | None:
+    """The commas, names and types between the brackets of `op name(…)`, and the type of an input."""
+    tokens, kind = fault.tokens, fault.kind
+    in_input = tokens.kind(fault.index - 2) == "INPUT"
+    if "COLON" in fault.accepts and (fault.inside == "parameters" or in_input):
+        if kind in ("OP", "CELL", "LSQB") or in_input and kind == "NAME" and not fault.new_line:
+            message = f"`:` is missing before the type `{fault.operand_here()}`"
+            return Diagnostic("N009", message, fault.place, help=mended(fault.gap, ":"))
+    if fault.inside != "parameters":
+        return None
+    if kind in VALUE_STARTS - {"LPAR", "MINUS"} and (fault.after_value or fault.previous in ("OP", "CELL")):
+        message = f"`{fault.operand_before()}` and `{fault.operand_here()}` stand side by side"
+        help_ = mended(fault.gap, ",")
+        if "COLON" in fault.accepts and fault.next in ("COMMA", "RPAR", "EQUAL"):
+            help_ = mended(fault.gap, ":") + ", or put a comma between them"
+        return Diagnostic("N003", message, fault.place, "parameters are parted by commas", help=help_)
+    if fault.previous in ("LPAR", "COMMA") and kind in ("COMMA", "EQUAL", "COLON"):
+        message = f"the name of a parameter is missing before `{fault.token}`"
+        return Diagnostic("N009", message, fault.place)
+    return None
+
+
 def _misplaced_label(fault: Fault) -> Diagnostic | None:
     """`f(none: zero)`, `image: [3, 32, 32]`, `| : zero`."""
     if fault.kind != "COLON":
@@ -603,11 +634,16 @@ def _misplaced_label(fault: Fault) -> Diagnostic | None:
 def _declaration_word(fault: Fault) -> Diagnostic | None:
     """`normal(x) { … }`, `i in 1..3 { … }`, `x > 2 { … }`: the word in front is missing or misspelt."""
     tokens = fault.tokens
-    name = fault.index if fault.kind == "NAME" and fault.new_line else fault.index - 1
-    if name < 0 or tokens.kind(name) != "NAME" or not (name == 0 or _fresh(fault, name)):
+    name = fault.index if fault.kind == "NAME" and _fresh(fault, fault.index) else fault.index - 1
+    if name < 0 or tokens.kind(name) != "NAME" or not _fresh(fault, name):
         return None
     text, place = str(tokens[name]), tokens.span(name)
     after = name + 1
+    if tokens.kind(after) in ("SPACE", "OP", "CELL", "INPUT", "SHARED", "RETURN", "REQUIRE", "FOR", "IF"):
+        if tokens.line(after) == tokens.line(name):
+            word, both = tokens[after], tokens.span(name, after)
+            message = f"`{word}` belongs before `{text}`"
+            return Diagnostic("N008", message, tokens.span(after), help=mended(both, f"{word} {text}"))
     if tokens.kind(after) == "NAME" and tokens.line(after) == tokens.line(name) or tokens.kind(after) == "STRING":
         word = closest(text, STATEMENT_WORDS)
         if word and fault.index in (name, after):
@@ -633,7 +669,10 @@ def _declaration_word(fault: Fault) -> Diagnostic | None:
 def _fresh(fault: Fault, index: int) -> bool:
     """Whether a token is the first of a line that is not meant to go on with the line before."""
     tokens = fault.tokens
-    if tokens.kind(index - 1) == "LBRACE" and tokens.role(index - 1) == "body":
+    before = index - 1
+    if index == 0 or tokens.kind(before) == "LBRACE" and tokens.role(before) == "body":
+        return True
+    if tokens.kind(before) == "RBRACE" and tokens.role(tokens.partner.get(before, -1)) == "body":
         return True
     return (
         tokens.starts_line(index)
@@ -645,9 +684,14 @@ def _fresh(fault: Fault, index: int) -> bool:
 def _alone(fault: Fault) -> Diagnostic | None:
     """`conv(3)` or `x -> relu` on a line of its own."""
     tokens = fault.tokens
-    name = fault.index if fault.kind in VALUE_STARTS and fault.new_line else fault.index - 1
+    name = fault.index
+    if fault.kind not in VALUE_STARTS or not _fresh(fault, fault.index):
+        name = _first_target(tokens, fault.index - 1)
     if name < 0 or not _fresh(fault, name) or tokens.kind(name) not in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"}:
         return None
+    if tokens.kind(name) == "STRING" and tokens.kind(name + 1) in ("IMPORT", "FROM"):
+        word = "is missing" if tokens.kind(name + 1) == "IMPORT" else "belongs"
+        return Diagnostic("N009", f"`from` {word} before the path", tokens.span(name), help=mended(_start(tokens.span(name)), "from "))
     if fault.inside == "file":
         return Diagnostic(
             "N008",
@@ -666,12 +710,16 @@ def _alone(fault: Fault) -> Diagnostic | None:
             return None
     if _is_label(tokens, name):
         return None
+    return _unused(tokens, name)
+
+
+def _unused(tokens: Tokens, first: int) -> Diagnostic:
     return Diagnostic(
         "N010",
         "this line neither names nor returns its value",
-        tokens.span(name),
+        tokens.span(first),
         "a value nobody uses",
-        help=f"give it a name, `y = {tokens[name]}…`, return it, or go on with the line above by an operator",
+        help=f"give it a name, `y = {tokens[first]} …`, return it, or go on with the line above by an operator",
     )
 
 
@@ -721,6 +769,11 @@ def _structural_word(fault: Fault) -> Diagnostic | None:
         if fault.kind not in OPERATORS:
             return missing("then", "after the condition")
     if fault.kind == "THEN" and "LBRACE" in accepts:
+        word = fault.stands("IF")
+        if word is not None and not fault.tokens.starts_line(word) and fault.tokens.kind(word - 1) in VALUE_ENDS:
+            return _side_by_side(Fault(fault.tokens, word, frozenset(("ARROW",))))
+        if word is not None and fault.comes("ELSE") and not fault.comes("EQUAL"):
+            return _unused(fault.tokens, word)
         return Diagnostic(
             "N013",
             "an `if` statement has braces",
@@ -788,9 +841,11 @@ def _side_by_side(fault: Fault) -> Diagnostic | None:
         )
     if fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("VBAR",) and fault.inside in ("body", "group", "file", "call"):
         help_ = mended(fault.gap, ":") + f"; or `{left} -> {right}`"
+    elif fault.stands("IF", "FOR", "CHOOSE") is not None or fault.inside == "choice" or left.endswith(")") and not fault.new_line and fault.next not in ("LPAR", "ARROW"):
+        help_ = "write the operator that belongs between them"
     elif fault.inside == "call" and fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("COMMA", "LPAR"):
         help_ = mended(fault.gap, " =") + ", or put a comma between them"
-    elif fault.inside in ("call", "list", "choice", "parameters"):
+    elif fault.inside in ("call", "list", "parameters"):
         help_ = mended(fault.gap, ",")
     elif fault.new_line:
         help_ = mended(_start(fault.place), "-> ", "to go on with the line above, write")
@@ -805,7 +860,8 @@ def _start(place: Span) -> Span:
 
 def _missing_name(fault: Fault) -> Diagnostic | None:
     """`op = relu`, `for in 1..3`, `from "a.nas" import`: the name is missing."""
-    if fault.kind in ("EQUAL", "COMMA") and "RETURN" in fault.accepts and fault.new_line:
+    first = fault.new_line or fault.previous == "LBRACE"
+    if fault.kind in ("EQUAL", "COMMA") and "RETURN" in fault.accepts and first:
         message = f"the name before `{fault.token}` is missing"
         return Diagnostic("N009", message, fault.place, help=mended(_start(fault.place), "y "))
     if "NAME" not in fault.accepts or fault.wants_value:
@@ -855,7 +911,8 @@ def _missing_value(fault: Fault) -> Diagnostic | None:
     if fault.previous == "REQUIRE" and at_end:
         return Diagnostic("N009", "`require` has no condition", fault.before, help="write `require params <= 5M`")
     if fault.previous == "EQUAL" and at_end:
-        name = f" of `{tokens[fault.index - 2]}`" if tokens.kind(fault.index - 2) == "NAME" else ""
+        named = tokens.kind(fault.index - 2) == "NAME" and tokens.kind(fault.index - 3) != "COLON"
+        name = f" of `{tokens[fault.index - 2]}`" if named else ""
         return Diagnostic("N009", f"the value{name} is missing", fault.gap, "a value belongs after `=`")
     if fault.previous in OPERATORS | {"NOT"} and not (kind in OPERATORS and not at_end):
         what = "candidate" if fault.previous == "VBAR" else "condition" if fault.previous in ("AND", "OR", "NOT") else "value"
@@ -882,8 +939,6 @@ def _misplaced_word(fault: Fault) -> Diagnostic | None:
         return Diagnostic("N008", "imports stand before everything else", place, help="move this line to the top of the file")
     if kind == "IMPORT":
         return Diagnostic("N009", "`from` and a path are missing before `import`", place, help='write `from "lib/cifar.nas" import sep_conv`')
-    if kind == "STRING" and fault.next == "IMPORT":
-        return Diagnostic("N009", "`from` is missing before the path", place, help=mended(_start(place), "from "))
     if kind == "ELSE":
         if fault.previous == "RBRACE" or fault.after_value:
             help_ = "an `else` follows `if … { … }` or `if … then …`"
@@ -918,6 +973,75 @@ def _misplaced_word(fault: Fault) -> Diagnostic | None:
         if kind == "FOR":
             return Diagnostic("N008", "a `for` in an expression stands in brackets", place, help="write `[f(t) for t in n]`, `choose { f(t) for t in n }` or `sum(f(t) for t in n)`")
     return None
+
+
+def _list_or_index(fault: Fault) -> Diagnostic | None:
+    """`n [a, b]`: a list that reads as an index, because the sign before it is missing."""
+    tokens, opener = fault.tokens, fault.opener
+    if fault.inside == "index" and fault.kind in ("COMMA", "FOR"):
+        if (fault.kind == "COMMA" and fault.next == "RSQB") or opener not in tokens.partner:
+            return Diagnostic("N001", "an index is a single number", fault.place, help="write `n[i]`, `n[2..5]` or `n[2..]`")
+        left, right = tokens[opener - 1], _short(tokens.span(opener, tokens.partner[opener]))
+        message = f"`{left}` and `{right}` stand side by side without an operator"
+        place = tokens.span(opener)
+        at = Fault(tokens, opener, frozenset())
+        if at.stands("FOR", since=("IN",)) is not None:
+            return Diagnostic("N009", f"`in` is missing after `{left}`", place, help=mended(_start(place), "in "))
+        if at.stands("IF", "REQUIRE", since=("THEN", "IN", "COMPARISON")) is not None:
+            message = f"`in` or a comparison is missing after `{left}`"
+            return Diagnostic("N009", message, place, help=mended(_start(place), "in "))
+        if opener - 1 == at.head and tokens.kind(opener - 1) == "NAME":
+            help_ = mended(tokens.after(opener - 1), " =")
+        elif tokens.role(tokens.enclosing[opener]) == "call" and tokens.kind(opener - 2) in ("LPAR", "COMMA"):
+            help_ = mended(tokens.after(opener - 1), " =")
+        else:
+            help_ = f"an operation is applied to a list in round brackets: `{left}({right})`"
+        return Diagnostic("N003", message, place, "this reads as an index, which is a single number", help=help_)
+    bracket = fault.index if fault.kind == "LSQB" else tokens.partner.get(fault.index - 1, -1)
+    if fault.kind in ("LSQB", "EQUAL") and tokens.kind(bracket) == "LSQB" and _begins_line(tokens, bracket):
+        return Diagnostic("N009", "a name is missing before `[`", tokens.span(bracket), help=mended(_start(tokens.span(bracket)), "n"))
+    return None
+
+
+def _begins_line(tokens: Tokens, index: int) -> bool:
+    return tokens.starts_line(index) or tokens.kind(index - 1) == "LBRACE"
+
+
+def _inside_brackets(fault: Fault) -> Diagnostic | None:
+    """A statement word inside round or square brackets, and other things that do not belong there."""
+    tokens, kind = fault.tokens, fault.kind
+    if kind == "EQUAL" and fault.inside == "group" and fault.previous == "NAME" and fault.next in VALUE_STARTS:
+        message = f"the operation that `{tokens[fault.index - 1]}` is a setting of is missing"
+        return Diagnostic("N009", message, tokens.span(fault.opener), "a name belongs before this bracket")
+    if kind == "EQUAL" and fault.after_value:
+        return Diagnostic(
+            "N001",
+            "`=` cannot stand inside a value",
+            fault.place,
+            help="`=` gives a name to a value, or a value to a setting; `==` compares",
+        )
+    if fault.inside in ("body", "file") or fault.opener < 0:
+        return None
+    note = (Note(tokens.span(fault.opener), "this bracket is open"),)
+    if kind == "FOR":
+        message = "this `for` cannot stand here"
+        help_ = "a comprehension has one value, and stands alone in its brackets: `[f(t) for t in n]`"
+        return Diagnostic("N008", message, fault.place, "", note, help_)
+    if kind.lower() in STATEMENT_WORDS and kind != "IF":
+        message = f"`{fault.token}` cannot stand inside `{tokens[fault.opener]}`"
+        return Diagnostic("N008", message, fault.place, "", note)
+    return None
+
+
+def _one_candidate(fault: Fault) -> Diagnostic | None:
+    """`| relu` alone."""
+    if "VBAR" not in fault.accepts or not fault.after_value or fault.kind in VALUE_STARTS:
+        return None
+    bar = fault.stands("VBAR", since=("COMMA", "EQUAL"))
+    if bar is None or fault.tokens.kind(bar - 1) in VALUE_ENDS:
+        return None
+    place = fault.tokens.span(bar)
+    return Diagnostic("N009", "a choice has two candidates or more", place, "only one follows", help="write `relu | gelu`, or take the `|` out")
 
 
 def _brackets(fault: Fault) -> Diagnostic | None:
@@ -958,6 +1082,7 @@ RULES: tuple[Callable[[Fault], Diagnostic | None], ...] = (
     _foreign_word,
     _keyword_as_name,
     _chained,
+    _parameters,
     _misplaced_label,
     _structural_word,
     _declaration_word,
@@ -967,5 +1092,8 @@ RULES: tuple[Callable[[Fault], Diagnostic | None], ...] = (
     _missing_name,
     _misplaced_word,
     _missing_value,
+    _list_or_index,
+    _inside_brackets,
+    _one_candidate,
     _brackets,
 )

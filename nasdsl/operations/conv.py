@@ -117,12 +117,15 @@ class Conv(Operation):
                 columns = leading(parts, fan_in)
         return _slices("`conv`", full, active, rows, columns)
 
-    def stored(self, largest: Instance, fan_in: int) -> Instance:
-        """What a supernet stores where the groups are chosen: a weight [most channels, ``fan_in``, *largest kernel].
+    def stored(self, largest: Instance, decided: Sequence[Instance]) -> Instance:
+        """Where the groups are chosen, a weight [most channels, most channels a group, *largest kernel].
 
-        ``fan_in`` is the largest C // groups in the space. Neither the most groups nor the fewest give that weight, so
-        it is the one of a single group; :meth:`slices` takes it as ``full``.
+        Neither the most groups nor the fewest give that weight, so it is the one of a single group; :meth:`slices`
+        takes it as ``full``.
         """
+        if len({instance.settings["groups"] for instance in decided}) < 2:
+            return largest
+        fan_in = max(instance.inputs[0].dims[0] // instance.settings["groups"] for instance in decided)
         inputs = (Shape((fan_in, *largest.inputs[0].dims[1:])),)
         return replace(largest, inputs=inputs, settings={**largest.settings, "groups": 1})
 

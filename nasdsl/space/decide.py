@@ -134,7 +134,14 @@ class _Run:
                 b = step.body
                 body = Body(b.element, b.states, tuple(inside.get(b.element, ())), b.new_states, b.output)
                 step = Step(
-                    step.id, step.operation, step.instance, step.inputs, step.scope, step.name, step.owner, body
+                    step.id,
+                    step.operation,
+                    step.instance,
+                    step.inputs,
+                    step.scope,
+                    step.name,
+                    step.owner,
+                    body,
                 )
             finished.append(step)
         return finished
@@ -168,27 +175,29 @@ class _Run:
         if operation == "identity":
             return values[0]
         if operation in ("sum", "mean"):
-            present = [v for v in values if isinstance(v, int)]
-            if not present:
-                return self._absent(node)
-            if len(present) == 1 and len(values) == 1:
-                return present[0]
-            if operation == "sum" and len(present) == 1 and self._same_shape(node, present[0]):
-                return present[0]
-            return self._call(node, present, divisor=len(values))
+            return self._reduce(node, values)
         if self.catalogue[operation].passes_absence and any(isinstance(v, Absent) for v in values):
             return self._absent(node)
-        if all(isinstance(v, Absent) for v in values) and operation == "concat" and not values:
-            return self._absent(node)
         return self._call(node, [self._present(v, node) for v in values])
+
+    def _reduce(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
+        """A sum or mean of what is there; a mean divides by all that were chosen."""
+        present = [v for v in values if isinstance(v, int)]
+        if not present:
+            return self._absent(node)
+        shape = self._shape(node.type)
+        if all(self.steps[v].shape != shape for v in present):
+            # Only an absent term had the full size, to which the others are stretched.
+            full = next((v for v in values if isinstance(v, Absent) and v.shape == shape), None)
+            if full is not None:
+                present.append(self._zeros(full, node))
+        if len(present) == 1 and (node.operation == "sum" or len(values) == 1):
+            return present[0]
+        return self._call(node, present, divisor=len(values))
 
     @property
     def catalogue(self) -> Catalogue:
         return self.decider.space.catalogue
-
-    def _same_shape(self, node: Node, step: int) -> bool:
-        # A sum whose other terms are absent may still have stretched this one.
-        return self.steps[step].shape == self._shape(node.type)
 
     def _select(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
         if len(values) != 1:
@@ -309,9 +318,7 @@ class _Run:
 
 def decided_shape(type: TensorType, assignment: Assignment) -> Shape:
     """A tensor's shape in one architecture."""
-    return Shape(
-        tuple(d.at(assignment) if isinstance(d, Diagram) else d for d in type.dims), type.dtype
-    )
+    return Shape(tuple(d.at(assignment) if isinstance(d, Diagram) else d for d in type.dims), type.dtype)
 
 
 def decided_parts(type: TensorType, assignment: Assignment) -> tuple[Parts, ...]:

@@ -193,7 +193,10 @@ class Diagrams:
         return self._map(function, operands, memo)
 
     def _map(
-        self, function: Callable[..., Any], operands: tuple[Diagram, ...], memo: dict[tuple[int, ...], Diagram]
+        self,
+        function: Callable[..., Any],
+        operands: tuple[Diagram, ...],
+        memo: dict[tuple[int, ...], Diagram],
     ) -> Diagram:
         # Logic ends early, whatever the other operands ask.
         if function is _and:
@@ -260,7 +263,9 @@ def shortest_path(diagram: Diagram, wanted: Callable[[Any], bool]) -> dict[int, 
         if d.is_leaf:
             best[id(d)] = (0, None) if wanted(d.value) else None
         else:
-            lengths = [(steps + 1, c) for c, case in enumerate(d.cases) if (steps := length(case)) is not None]
+            lengths = [
+                (steps + 1, c) for c, case in enumerate(d.cases) if (steps := length(case)) is not None
+            ]
             best[id(d)] = min(lengths, default=None)
         entry = best[id(d)]
         return None if entry is None else entry[0]

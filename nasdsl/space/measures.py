@@ -128,12 +128,14 @@ def _extent(space: Space, terms: list[Diagram]) -> Extent:
         known = grouped.get(key)
         grouped[key] = term if known is None else table.map(_add, known, term)
     merged = list(grouped.values())
-    solver = Solver(table, space.arities, space._rules, merged, budget=200_000)
+    solver = Solver(table, space.arities, space._rules, merged, budget=20_000)
     try:
         low, high = solver.extreme(-1), solver.extreme(1)
     except OverBudget:
         return Extent(
-            sum(min(_numeric(term)) for term in merged), sum(max(_numeric(term)) for term in merged), exact=False
+            sum(min(_numeric(term)) for term in merged),
+            sum(max(_numeric(term)) for term in merged),
+            exact=False,
         )
     if low is None or high is None:
         return Extent(0, 0)
@@ -196,8 +198,8 @@ class _Survey:
     def _alive(self) -> list[Diagram]:
         table = self.table
         alive = [table.false] * len(self.nodes)
-        for _, node in self.space.outputs:
-            alive[node] = table.true
+        for _, output in self.space.outputs:
+            alive[output] = table.true
         for node in reversed(self.nodes):
             here = alive[node.id] = table.both(
                 table.both(alive[node.id], node.guard), table.negate(self.absent[node.id])

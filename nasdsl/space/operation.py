@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Union
 
 from nasdsl.space.size import Size
-from nasdsl.space.tensor import Part, Parts, Shape, SpaceDim
+from nasdsl.space.tensor import Parts, Shape, SpaceDim
 
 
 class ShapeError(Exception):
@@ -145,6 +145,14 @@ class Operation(ABC):
         """
         raise TypeError(f"`{self.name}` has no elastic weights")
 
+    def stored(self, largest: Instance, decided: Sequence[Instance]) -> Instance:
+        """What a supernet stores for a use: by default the one with every setting at its largest.
+
+        ``decided`` are the instances that occur in the space, for operations whose largest settings together don't
+        give the largest weight.
+        """
+        return largest
+
     def parts(
         self, inputs: Sequence[tuple[Parts, ...]], dims: Sequence[tuple[SpaceDim, ...]], **settings: Any
     ) -> tuple[Parts, ...] | None:
@@ -185,7 +193,9 @@ class Catalogue(Mapping[str, Operation]):
         """Raises ValueError where the name is taken."""
         if operation.name in self._operations:
             holder = type(self._operations[operation.name])
-            raise ValueError(f"operation `{operation.name}` is already defined by {holder.__module__}.{holder.__qualname__}")
+            raise ValueError(
+                f"operation `{operation.name}` is already defined by {holder.__module__}.{holder.__qualname__}"
+            )
         self._operations[operation.name] = operation
 
     def __getitem__(self, name: str) -> Operation:

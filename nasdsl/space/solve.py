@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from nasdsl.space.diagram import Diagram, Diagrams
@@ -39,7 +40,6 @@ class Solver:
         self.terms = tuple(terms)
         self.budget = budget
         self._counts: dict[Any, int] = {}
-        self._bests: dict[Any, Any] = {}
         self._solved = 0
 
     # --- counting ------------------------------------------------------------------------------
@@ -117,9 +117,7 @@ class Solver:
             members.setdefault(find(variable), ([], set()))[1].add(variable)
         for diagram in live:
             members[find(diagram.variable)][0].append(diagram)
-        parts = [
-            (tuple(sorted(ds, key=id)), frozenset(vs)) for ds, vs in members.values()
-        ]
+        parts = [(tuple(sorted(ds, key=id)), frozenset(vs)) for ds, vs in members.values()]
         return parts, [v for v in variables if v not in group], True
 
     # --- extremes ------------------------------------------------------------------------------
@@ -128,62 +126,62 @@ class Solver:
         """The largest (``sign`` 1) or smallest (-1) sum of the terms, with an assignment that reaches it.
 
         None where nothing satisfies the constraints. Raises :class:`OverBudget`.
+
+        One variable after another, from the last to the first, is taken out: the terms that ask it are added up, and
+        the best of its cases becomes a term over the others (bucket elimination, Dechter 1999).
         """
-        base = sum(d.value for d in self.terms if d.is_leaf)
-        terms = [d for d in self.terms if not d.is_leaf]
-        found = self._extreme_all(
-            (*self.constraints, *terms), frozenset(range(len(self.arities))), sign
-        )
-        return None if found is None else (base + found[0], found[1])
-
-    def _extreme_all(
-        self, diagrams: Sequence[Diagram], variables: frozenset[int], sign: int
-    ) -> tuple[Any, dict[int, int]] | None:
+        impossible = -sign * inf
+        best = max if sign > 0 else min
         total: Any = 0
-        inner: list[Diagram] = []
-        # The same term may stand several times: weigh it instead of losing it.
-        weights: dict[int, int] = {}
-        for diagram in diagrams:
-            if diagram.is_leaf:
-                if diagram is self.table.false:
-                    return None
-                if not isinstance(diagram.value, bool):
-                    total += diagram.value
-            else:
-                weights[id(diagram)] = weights.get(id(diagram), 0) + 1
-                if weights[id(diagram)] == 1:
-                    inner.append(diagram)
-        for i, diagram in enumerate(inner):
-            if weights[id(diagram)] > 1 and not isinstance(diagram.leaves()[0], bool):
-                inner[i] = self.table.map(_times(weights[id(diagram)]), diagram)
-        parts, free, _ = self._split(inner, variables)
-        taken = dict.fromkeys(free, 0)
-        for part in parts:
-            found = self._extreme(part, sign)
-            if found is None:
-                return None
-            total += found[0]
-            taken.update(found[1])
-        return total, taken
+        buckets: list[list[Diagram]] = [[] for _ in self.arities]
 
-    def _extreme(self, part: Part, sign: int) -> tuple[Any, dict[int, int]] | None:
-        diagrams, variables = part
-        key = (tuple(map(id, diagrams)), variables, sign)
-        if key in self._bests:
-            found: tuple[Any, dict[int, int]] | None = self._bests[key]
-            return found
-        self._spend()
-        variable = min(variables)
-        rest = variables - {variable}
-        best: tuple[Any, dict[int, int]] | None = None
-        for case in range(self.arities[variable]):
-            below = self._extreme_all(
-                [self.table.restrict(d, variable, case) for d in diagrams], rest, sign
+        def put(term: Diagram) -> None:
+            nonlocal total
+            if term.is_leaf:
+                total += term.value
+            else:
+                buckets[max(term.support())].append(term)
+
+        for term in self.terms:
+            put(term)
+        for constraint in self.constraints:
+            put(self.table.choose(constraint, self.table.leaf(0), self.table.leaf(impossible)))
+        taken_out: list[tuple[int, Diagram]] = []
+        for variable in reversed(range(len(self.arities))):
+            joined = self.table.leaf(0)
+            for term in buckets[variable]:
+                joined = self.table.map(_add, joined, term)
+                self._solved += len(joined.support())
+                if self._size(joined) > self.budget or self._solved > 50 * self.budget:
+                    raise OverBudget
+            taken_out.append((variable, joined))
+            put(
+                self.table.map(
+                    best, *(self.table.restrict(joined, variable, c) for c in range(self.arities[variable]))
+                )
             )
-            if below is not None and (best is None or sign * below[0] > sign * best[0]):
-                best = (below[0], {variable: case, **below[1]})
-        self._bests[key] = best
-        return best
+        if total == impossible:
+            return None
+        assignment: dict[int, int] = {}
+        for variable, joined in reversed(taken_out):
+            values = [
+                self.table.restrict(joined, variable, case).at(assignment)
+                for case in range(self.arities[variable])
+            ]
+            assignment[variable] = values.index(best(values))
+        return total, assignment
+
+    @staticmethod
+    def _size(diagram: Diagram) -> int:
+        """How many nodes a diagram has."""
+        seen = {id(diagram)}
+        stack = [diagram]
+        while stack:
+            for case in stack.pop().cases:
+                if id(case) not in seen:
+                    seen.add(id(case))
+                    stack.append(case)
+        return len(seen)
 
     # --- sampling ------------------------------------------------------------------------------
 
@@ -223,12 +221,5 @@ def _draw(weights: Sequence[int], generator: random.Random) -> int:
     raise AssertionError
 
 
-_TIMES: dict[int, Any] = {}
-
-
-def _times(factor: int) -> Any:
-    if factor not in _TIMES:
-        _TIMES[factor] = lambda value: value * factor
-    return _TIMES[factor]
-
-
+def _add(a: Any, b: Any) -> Any:
+    return a + b

@@ -6,20 +6,23 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import comb
 from typing import Any, overload
 
 from nasdsl.diagnostics import Diagnostic, NasError, Span, did_you_mean, failure
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.choice import Choice, Genotype, Taken
 from nasdsl.space.conditions import guard_text
-from nasdsl.space.decide import Decider, decided_parts, decided_shape
-from nasdsl.space.diagram import Diagram, Diagrams
-from nasdsl.space.graph import SpaceGraph
+from nasdsl.space.decide import Decider
+from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams
+from nasdsl.space.graph import Node, SpaceGraph
 from nasdsl.space.measures import Extent, Measures, Ranges, measure, ranges
+from nasdsl.space.neighbours import mutate, neighbours
 from nasdsl.space.operation import Catalogue, Instance
 from nasdsl.space.size import Rational
 from nasdsl.space.solve import OverBudget, Solver
 from nasdsl.space.tensor import Part, Parts, Shape, SpaceDim, TensorType
+from nasdsl.version import FORMAT, VERSION
 
 # How many draws are made for a genotype within the limits on measures before the space is called too narrow.
 DRAWS = 10_000
@@ -85,11 +88,13 @@ class Space:
         """The choice of that name. Raises NasError (N801) that names the nearest one."""
         found = self._by_name.get(name)
         if found is None:
-            raise failure("N801", f"the space `{self.name}` has no choice `{name}`", did_you_mean(name, self._by_name))
+            raise failure(
+                "N801", f"the space `{self.name}` has no choice `{name}`", did_you_mean(name, self._by_name)
+            )
         return found
 
     @cached_property
-    def _order(self) -> tuple[Choice, ...]:
+    def ordered_choices(self) -> tuple[Choice, ...]:
         """Choices such that what a guard asks comes before what it guards (a cell may be used under a later choice)."""
         owner = {v: choice for choice in self.choices for v in choice.variables}
         done: set[int] = set()
@@ -166,10 +171,14 @@ class Space:
 
         for name in entries:
             if name not in self._by_name:
-                problem("N801", f"the space `{self.name}` has no choice `{name}`", did_you_mean(name, self._by_name))
+                problem(
+                    "N801",
+                    f"the space `{self.name}` has no choice `{name}`",
+                    did_you_mean(name, self._by_name),
+                )
         assignment = [0] * len(self.arities)
         taken: dict[str, Taken] = {}
-        for choice in self._order:
+        for choice in self.ordered_choices:
             if not choice.guard.at(assignment):
                 if choice.name in entries:
                     condition = guard_text(self.choices, choice.guard)
@@ -194,7 +203,8 @@ class Space:
                 problem(
                     "N804",
                     f"`{label}` is no candidate of `{choice.name}`",
-                    did_you_mean(str(label), choice.labels) or f"its candidates are {', '.join(choice.labels)}",
+                    did_you_mean(str(label), choice.labels)
+                    or f"its candidates are {', '.join(choice.labels)}",
                 )
             if unknown:
                 continue
@@ -203,7 +213,10 @@ class Space:
                 taken[choice.name] = wanted[0]
                 continue
             if len(set(wanted)) != len(wanted) or not choice.low <= len(wanted) <= choice.high:
-                problem("N805", f"the choice `{choice.name}` takes {choice.pick} different labels, and this is {wanted}")
+                problem(
+                    "N805",
+                    f"the choice `{choice.name}` takes {choice.pick} different labels, and this is {wanted}",
+                )
                 continue
             for i, label in enumerate(choice.labels):
                 assignment[choice.variables[i]] = int(label in wanted)
@@ -213,7 +226,9 @@ class Space:
         genotype = Genotype({c.name: taken[c.name] for c in self.choices if c.name in taken})
         if not self.permits(genotype):
             raise failure(
-                "N806", f"this architecture breaks a `require` of `{self.name}`", "sample one with `nasdsl sample`"
+                "N806",
+                f"this architecture breaks a `require` of `{self.name}`",
+                "sample one with `nasdsl sample`",
             )
         return genotype
 
@@ -310,7 +325,7 @@ class Space:
         """Of what was drawn for every choice, the part whose choices exist."""
         assignment = [0] * len(self.arities)
         kept = set()
-        for choice in self._order:
+        for choice in self.ordered_choices:
             if not choice.guard.at(assignment):
                 continue
             kept.add(choice.name)
@@ -322,6 +337,18 @@ class Space:
                     assignment[choice.variables[choice.labels.index(label)]] = 1
         return Genotype({c.name: drawn[c.name] for c in self.choices if c.name in kept})
 
+    def draw(self, choice: Choice, generator: random.Random) -> Taken:
+        """What a choice takes, each that its bounds permit as likely as any other."""
+        return self._some(choice, generator) if choice.is_sublist else generator.choice(choice.labels)
+
+    def neighbours(self, genotype: Genotype, seed: int = 0) -> list[Genotype]:
+        """The genotypes that differ in one choice; see :mod:`nasdsl.space.neighbours`."""
+        return neighbours(self, genotype, seed)
+
+    def mutate(self, genotype: Genotype, generator: random.Random) -> Genotype:
+        """A genotype that differs in one choice drawn at random; see :mod:`nasdsl.space.neighbours`."""
+        return mutate(self, genotype, generator)
+
     @staticmethod
     def _some(choice: Choice, generator: random.Random) -> tuple[str, ...]:
         """A sub-list, each that is permitted as likely as any other."""
@@ -331,7 +358,7 @@ class Space:
             return tuple(label for i, label in enumerate(choice.labels) if bits >> i & 1)
         n = len(choice.labels)
         sizes = range(choice.low, choice.high + 1)
-        size = generator.choices(sizes, [_binomial(n, k) for k in sizes])[0]
+        size = generator.choices(sizes, [comb(n, k) for k in sizes])[0]
         return tuple(choice.labels[i] for i in sorted(generator.sample(range(n), size)))
 
     def _draw_constrained(self, generator: random.Random) -> Genotype:
@@ -339,7 +366,7 @@ class Space:
         left = list(self._rules)
         rest = frozenset(range(len(self.arities)))
         assignment: dict[int, int] = {}
-        for choice in self._order:
+        for choice in self.ordered_choices:
             for variable in choice.variables:
                 rest = rest - {variable}
                 options = []
@@ -382,13 +409,36 @@ class Space:
         found = self.graph.node(node)
         types = [self.graph.node(edge.source).type for edge in self.graph.reads(node)]
         settings = {name: _largest(value) for name, value in found.settings.items()}
-        return Instance(
+        instance = Instance(
             tuple(_largest_shape(t) for t in types),
             settings,
             _largest_shape(found.type),
             tuple(_largest_parts(t) for t in types),
             _largest_parts(found.type),
         )
+        if not any(isinstance(value, Diagram) for value in found.settings.values()):
+            return instance
+        return self.catalogue[found.operation].stored(instance, self._decided(found, types))
+
+    def _decided(self, node: Node, types: Sequence[TensorType]) -> list[Instance]:
+        """The instances of a use that occur in the space."""
+        layout = [(t.rank, t.dtype) for t in (*types, node.type)]
+        operands = [self.table.lift(dim) for t in (*types, node.type) for dim in t.dims]
+        fixed = {k: v for k, v in node.settings.items() if isinstance(v, list)}
+        names = [k for k in node.settings if k not in fixed]
+        operands += [self.table.lift(node.settings[k]) for k in names]
+        rows = self.table.within(self.table.map(_row, *operands), node.guard).leaves()
+        found = []
+        for row in rows:
+            if row is UNDEFINED:
+                continue
+            shapes, offset = [], 0
+            for rank, dtype in layout:
+                shapes.append(Shape(row[offset : offset + rank], dtype))
+                offset += rank
+            settings = {**fixed, **dict(zip(names, row[offset:], strict=True))}
+            found.append(Instance(tuple(shapes[:-1]), settings, shapes[-1]))
+        return found
 
     # --- for people and machines ---------------------------------------------------------------
 
@@ -405,8 +455,6 @@ class Space:
 
     def describe(self) -> dict[str, Any]:
         """The space as data, as ``nasdsl compile --json`` prints it."""
-        from nasdsl.version import FORMAT, VERSION
-
         found = self.ranges()
         tensors = [(self.graph.node(node).name, node) for node in self.inputs]
         return {
@@ -443,6 +491,10 @@ def _extent(extent: Extent) -> dict[str, Any]:
     return found
 
 
+def _row(*values: Any) -> Any:
+    return UNDEFINED if any(value is UNDEFINED for value in values) else values
+
+
 def _largest(value: Any) -> Any:
     """The largest of a size's or setting's values."""
     if not isinstance(value, Diagram):
@@ -464,12 +516,3 @@ def _largest_shape(type: TensorType) -> Shape:
         parts = type.parts[axis] if type.parts else None
         dims.append(_largest(dim) if parts is None else sum(part.limit for part in parts))
     return Shape(tuple(dims), type.dtype)  # type: ignore[arg-type]
-
-
-def _binomial(n: int, k: int) -> int:
-    from math import comb
-
-    return comb(n, k)
-
-
-__all__ = ["Limit", "Space", "decided_parts", "decided_shape"]

@@ -122,14 +122,15 @@ def test_the_supernet_as_shown_has_the_size_that_is_told() -> None:
 
 
 def test_the_graph_is_written_and_reads_back(tiny: Path) -> None:
-    from nasdsl.space import serialize
-
     code, out, _ = nasdsl("compile", tiny, "-o", "graph.json")
     assert code == 0
     assert "graph.json" in out
-    text = (tiny.parent / "graph.json").read_text()
-    assert "format" in json.loads(text)
-    assert serialize.read(text).count() == 2
+    assert "format" in json.loads((tiny.parent / "graph.json").read_text())
+    assert nasdsl("compile", "graph.json", "--json")[1] == nasdsl("compile", tiny, "--json")[1]
+    assert nasdsl("sample", "graph.json", "-n", "3")[1] == nasdsl("sample", tiny, "-n", "3")[1]
+    code, _, err = nasdsl("compile", "graph.json", "--set", "width=3")
+    assert code == 1
+    assert "can't be set any more" in err
 
 
 # --- count, sample, check, fmt, explain ----------------------------------------------------------
@@ -247,11 +248,13 @@ BAD = [
     (["compile", "quickstart", "-o", "nowhere/graph.json"], 1, "mkdir -p nowhere"),
     (["compile", "quickstart", "-o", "."], 1, "N986"),
     (["compile", "tiny.nas", "-o", "tiny.nas"], 1, "write over it"),
+    (["count", "list.json"], 1, "N810"),
+    (["count", "broken.json"], 1, "N810"),
     (["check"], 2, "Missing argument"),
     (["check", "tiny.nas", "--format", "xml"], 2, "xml"),
     (["count", "missing"], 1, "N980"),
-    (["sample", "quickstart", "-n", "-1"], 2, "-1"),
-    (["sample", "quickstart", "-n", "many"], 2, "many"),
+    (["sample", "quickstart", "-n", "-1"], 2, "'-n'"),
+    (["sample", "quickstart", "-n", "many"], 2, "'-n'"),
     (["fmt", "missing.nas"], 1, "missing.nas"),
     (["fmt", "latin.nas"], 1, "UTF-8"),
     (["explain", "N000"], 1, "N987"),
@@ -266,6 +269,8 @@ def test_bad_input_gets_a_message(arguments: list[str], code: int, says: str, ti
     (folder / "picture.nas").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     (folder / "empty.nas").write_text("")
     (folder / "broken.nas").write_text("space broken( {")
+    (folder / "list.json").write_text("[]")
+    (folder / "broken.json").write_text("{")
     (folder / "deep.nas").write_text("(" * 100_000)
     (folder / "nul.nas").write_text("space a\0b {}")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,0 +1,71 @@
+"""Params and FLOPs against the published table of NAS-Bench-201, and ranges against enumeration."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from nasdsl import pipeline, resources
+from nasdsl.space.space import Space
+
+TABLE = Path(__file__).parents[3] / "shared" / "data" / "nasbench201" / "cifar10.csv"
+
+
+def genotype_of(arch: str) -> dict[str, str]:
+    """``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` in the names of the shipped space."""
+    x1, x2a, x2b, x3a, x3b, x3c = re.findall(r"([a-z0-9_]+)~\d", arch)
+    return {
+        "normal.x1": x1, "normal.x2#1": x2a, "normal.x2#2": x2b,
+        "normal.x3#1": x3a, "normal.x3#2": x3b, "normal.x3#3": x3c,
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="the table of NAS-Bench-201 is not here")
+def test_nasbench201_table() -> None:
+    space = pipeline.load(resources.spaces() / "nasbench201.nas")
+    with TABLE.open() as lines:
+        rows = list(csv.DictReader(lines))
+    compared = 0
+    for row in rows[::97]:
+        genotype = genotype_of(row["arch"])
+        if "none" in genotype.values():
+            continue  # the table counts convolutions that a pruned network doesn't have
+        found = space.measure(genotype)
+        assert found.params == int(row["params"])
+        # The table also counts the bias of the last layer, one for each of the ten classes.
+        assert found.flops + 10 == int(row["flops"])
+        compared += 1
+    assert compared > 20
+
+
+def extremes(space: Space, measure: str) -> tuple[int, int]:
+    found = [getattr(space.measure(g), measure) for g in set(space.sample(0, 400))]
+    return min(found), max(found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x -> (a: conv(4, kernel = 3|5) | b: identity | c: zero) -> conv(8, kernel = 1)",
+        "w = 4 | 8 | 12\n return x -> conv(w, kernel = 3) -> repeat(conv(kernel = 1|3), 1 | 2) -> global_avgpool -> linear(3)",
+        "y = edge(x) + edge(x)\n return edge(y) + edge(x)",
+        "n = [x, conv(8, kernel = 1)(x)]\n for i in 2..4 { n[i] = sum(choose 1..2 of { edge(t) for t in n }) }\n return sum(unused(n))",
+    ],
+)
+def test_ranges_equal_the_extremes_of_all(body: str) -> None:
+    space = pipeline.loads(
+        "space s {\n input x: [8, 6, 6]\n op edge = none: zero | c1: conv(kernel = 1) | c3: conv(kernel = 3)\n "
+        + body
+        + "\n}"
+    )
+    found = space.ranges()
+    assert found.params.exact and found.flops.exact
+    for measure in ("params", "flops"):
+        low, high = extremes(space, measure)
+        extent = getattr(found, measure)
+        assert extent.min <= low and extent.max >= high
+        if space.count() < 100:
+            assert (extent.min, extent.max) == (low, high)
