@@ -479,17 +479,28 @@ def _telling_names(plans: Sequence[Plan]) -> list[str]:
 
 
 def _suffixes(variants: Sequence[Plan]) -> list[str]:
-    """For each variant of a definition something that none of the others does, or does as often."""
+    """For each variant of a definition something that none of the others does, or else does as often."""
     if len(variants) == 1:
         return [""]
-    deeds = []
-    for plan in variants:
-        counts: Counter[str] = Counter()
-        deeds.append([(deed, counts.update([deed]) or counts[deed]) for deed in _deeds(plan.pattern)])
+    deeds = [_deeds(plan.pattern) for plan in variants]
+    once = _telling_apart([[(deed, 1) for deed in mine] for mine in deeds])
+    return once if len(set(once)) == len(once) else _telling_apart([_counted(mine) for mine in deeds])
+
+
+def _telling_apart(deeds: Sequence[Sequence[tuple[str, int]]]) -> list[str]:
     found = []
     for mine in deeds:
         others = {deed for other in deeds if other is not mine for deed in other}
-        found.append(next((name for name, count in mine if (name, count) not in others), ""))
+        found.append(next((deed[0] for deed in mine if deed not in others), ""))
+    return found
+
+
+def _counted(deeds: Sequence[str]) -> list[tuple[str, int]]:
+    counts: Counter[str] = Counter()
+    found = []
+    for deed in deeds:
+        counts[deed] += 1
+        found.append((deed, counts[deed]))
     return found
 
 

@@ -28,7 +28,7 @@ from nasdsl.export.layout import (
     statement,
 )
 from nasdsl.export.names import free, identifier
-from nasdsl.export.parameters import Symbol
+from nasdsl.export.parameters import Symbol, same
 from nasdsl.export.shapes import ShapeWords
 from nasdsl.export.structure import Call, Item, Loop, Scan, Use, item_at
 from nasdsl.operations.execute import is_torch
@@ -89,6 +89,7 @@ class _Writer:
         self._count(use.items)
         self.scan_reads = {id for item in use.items if isinstance(item, Scan) for id in item.reads}
         self.variables: dict[int, str] = dict(zip(use.reads, plan.inputs, strict=True))
+        self.breaks = self._breaks(use.items)
         self.pending: dict[int, Expression] = {}
         self.order: list[int] = []
         self.makers: dict[int, Item] = {}
@@ -107,6 +108,29 @@ class _Writer:
                 assert body is not None
                 for id in {body.output, *body.new_states}:
                     self.remaining[id] += 1
+
+    def _breaks(self, items: Sequence[Item]) -> set[int]:
+        """Where to cut a long row of calls that are read by one another only, so that no line holds many of them."""
+        position: dict[int, int] = {}
+        rows: list[list[int]] = []
+        for item in items:
+            if isinstance(item, Scan) or len(item.makes) != 1:
+                continue
+            (id,) = item.makes
+            before = [
+                i
+                for i in item.reads
+                if i in position and self.remaining[i] == 1 and not self._named(i, items)
+            ]
+            if isinstance(item, Call) and item.call is not None and item.call.kind == "operator":
+                continue
+            if len(before) == 1 and len(item.reads) == 1:
+                position[id] = position[before[0]]
+                rows[position[id]].append(id)
+            else:
+                position[id] = len(rows)
+                rows.append([id])
+        return {row[i - 1] for row in rows for i in _cuts(len(row))}
 
     @staticmethod
     def _reads(item: Item) -> tuple[int, ...]:
@@ -147,8 +171,14 @@ class _Writer:
         """Holds an expression until it is read, or gives it a variable where it is read more than once."""
         self.pending[id] = expression
         self.order.append(id)
-        if self.remaining[id] != 1 or self._is_named(id) or id in self.scan_reads:
+        if self.remaining[id] != 1 or self._is_named(id) or id in self.scan_reads or id in self.breaks:
             self._bind(id)
+
+    @staticmethod
+    def _named(id: int, items: Sequence[Item]) -> bool:
+        return any(
+            isinstance(item, Call) and item.step.id == id and item.step.name is not None for item in items
+        )
 
     def _is_named(self, id: int) -> bool:
         """Whether the author gave the tensor a name in this body, and it is not simply returned."""
@@ -183,16 +213,20 @@ class _Writer:
             # Go on with the variable that this one is made from.
             for source in expression.refs:
                 name = self.variables[source]
-                if name not in live and source not in self.wanted and (name == "x" or name not in self.given):
+                if name not in live and source not in self.wanted and name in ("x", "y"):
                     return name
-        if "x" not in live:
+        if "x" not in live | self.given:
             return "x"
         # On the way to a tensor with a name it is that one in the making.
         onward = self._onward(id)
         if onward is not None and onward not in live:
             return onward
-        item = self.makers.get(id)
-        return free(_word(item) if item is not None else "y", live)
+        item = self.makers[id]
+        spare = live | self.given | set(self.wanted.values())
+        if "y" not in spare and not isinstance(item, Use):
+            return "y"
+        # Numbered like the attribute that made it.
+        return free(self.plan.attributes.get(item.keys) or _word(item), live | self.given)
 
     def _onward(self, id: int) -> str | None:
         """The author's name for what a tensor ends up in, where it is read once on every step of the way there."""
@@ -365,8 +399,7 @@ class _Writer:
         settings: list[Node] = []
         if plan.is_function:
             head = plan.name
-            for position, parameter in enumerate(plan.parameters):
-                settings.append(f"{parameter.name}={literal(self._value((path, (None, position))))}")
+            settings = self._function_settings(plan, path)
         else:
             head = f"self.{self.plan.attributes[use.keys]}"
 
@@ -377,6 +410,20 @@ class _Writer:
             )
 
         return self._shortened(use, use.reads, make)
+
+    def _function_settings(
+        self, plan: Plan, path: Path, turns: Mapping[int, str] | None = None
+    ) -> list[Node]:
+        """What a function is given besides tensors; ``turns`` are those that a loop's variables hold."""
+        settings: list[Node] = []
+        for position, parameter in enumerate(plan.parameters):
+            if turns is not None and position in turns:
+                settings.append(f"{parameter.name}={turns[position]}")
+                continue
+            value = self._value((path, (None, position)))
+            if parameter.default is None or not same(value, parameter.default):
+                settings.append(f"{parameter.name}={literal(value)}")
+        return settings
 
     def _use(self, use: Use, expression: Expression) -> None:
         if len(use.makes) == 1:
@@ -409,13 +456,11 @@ class _Writer:
     def _function_loop(self, loop: Loop, path: Path) -> None:
         """``for _ in range(3): x = f(x)``."""
         plan = self.plan_of[loop.uses[0]]
-        names = {p: parameter.name for p, parameter in enumerate(plan.parameters)}
-        listed = next(
-            (slot[1][1] for slot in self.plan.values if slot[0] == path and slot[1] and slot[1][0] == "list"),
-            (),
-        )
+        keys: list[Any] = [key for place, key in self.plan.values if place == path]
+        listed: tuple[int, ...] = next((key[1] for key in keys if key[0] == "list"), ())
+        turns = {position: plan.parameters[position].name for position in listed}
+        settings = self._function_settings(plan, path, turns)
         if is_single(self.plan, loop):
-            settings = [f"{n}={literal(self._value((path, (None, p))))}" for p, n in names.items()]
             expression = self._shortened(
                 loop,
                 loop.reads,
@@ -428,12 +473,9 @@ class _Writer:
             )
             self._keep(loop.makes[0], expression)
             return
-        settings = [
-            f"{n}={n if p in listed else literal(self._value((path, (None, p))))}" for p, n in names.items()
-        ]
         name = self._start(loop)[0]
         if listed:
-            targets = ", ".join(names[p] for p in listed)
+            targets = ", ".join(turns.values())
             rows = self._value((path, ("list", listed)))
             self._for(f"for {targets} in ", rows if isinstance(rows, Symbol) else listing(rows))
         else:
@@ -624,6 +666,18 @@ def _word(item: Item) -> str:
     if isinstance(item, Use):
         return identifier(item.definition)
     return "y"
+
+
+def _cuts(length: int) -> list[int]:
+    """Where a row of calls is cut into lines of about the same length.
+
+    >>> _cuts(3), _cuts(4), _cuts(5), _cuts(7)
+    ([], [2], [3], [3, 5])
+    """
+    lines = -(-length // DEPTH)
+    short, longer = divmod(length, lines) if lines else (0, 0)
+    ends = [(i + 1) * short + min(i + 1, longer) for i in range(lines)]
+    return ends[:-1]
 
 
 def _joined(given: Sequence[Expression]) -> Counter[int]:

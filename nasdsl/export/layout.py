@@ -73,7 +73,7 @@ def flat(node: Node) -> str:
 
 
 def statement(indent: int, prefix: str, node: Node, comment: str = "") -> list[str]:
-    """The lines of ``prefix`` and an expression, with a comment behind them, or above where there is no room.
+    """The lines of ``prefix`` and an expression, with a comment behind them where there is room.
 
     >>> print("\\n".join(statement(90, "x = ", call("f", "y", "z"))))
                                                                                               x = f(
@@ -81,11 +81,8 @@ def statement(indent: int, prefix: str, node: Node, comment: str = "") -> list[s
                                                                                               )
     """
     lines = _broken(indent, prefix, node, "")
-    if comment:
-        if len(lines[-1]) + 4 + len(comment) <= WIDTH:
-            lines[-1] += f"  # {comment}"
-        else:
-            lines.insert(0, f"{' ' * indent}# {comment}")
+    if comment and len(lines[-1]) + 4 + len(comment) <= WIDTH:
+        lines[-1] += f"  # {comment}"
     return lines
 
 
@@ -99,7 +96,9 @@ def _broken(indent: int, prefix: str, node: Node, suffix: str) -> list[str]:
         if deeper + len(inner) <= WIDTH:
             body = [f"{' ' * deeper}{inner}"]
         else:
-            body = [text for item in node.items for text in _broken(deeper, "", item, ",")]
+            # A single argument takes no comma behind it.
+            comma = "," if len(node.items) > 1 else ""
+            body = [text for item in node.items for text in _broken(deeper, "", item, comma)]
         return [
             f"{margin}{prefix}{node.head}{node.ends[0]}",
             *body,

@@ -27,7 +27,9 @@ _CHANNEL_ROLES = {
     "embedding_dim": "features",
 }
 _SHORT = {"kernel_size": "kernel", "num_embeddings": "vocab", "scale_factor": "scale"}
+_ONE_BY_DEFAULT = {"stride", "dilation", "groups"}
 _LARGEST_RATIO = 8
+_HIDDEN_BASE = 3
 
 
 class Symbol(str):
@@ -68,6 +70,17 @@ class Parameter:
     def is_positional(self) -> bool:
         """Whether calls give it by position: sizes are, other settings are named."""
         return self.family == CHANNELS
+
+    @property
+    def default(self) -> int | None:
+        """What calls may leave out, as they may in torch."""
+        return 1 if self.family in _ONE_BY_DEFAULT and any(same(value, 1) for value in self.values) else None
+
+    @property
+    def declaration(self) -> str:
+        """``stride: int = 1``."""
+        default = f" = {self.default}" if self.default is not None else ""
+        return f"{self.name}: {self.annotation}{default}"
 
     @property
     def annotation(self) -> str:
@@ -113,7 +126,7 @@ def fill(
             found.append(parameter)
         parameter.roles.append(hole.role)
         parameter_of[id(hole)] = parameter
-    derived = _derive(found, inputs)
+    derived = _derive(found, inputs, outputs)
     kept = [p for p in found if p not in derived]
     kept.sort(key=lambda p: _rank(p, inputs))
     _name(kept, derived, inputs, outputs)
@@ -136,18 +149,36 @@ def fill(
     return kept, filled
 
 
-def _derive(found: Sequence[Parameter], inputs: Sequence[Sizes]) -> dict[Parameter, tuple[Parameter, str]]:
-    """Sizes that are a multiple of another one in every use: the other one, and the expression."""
+def _derive(
+    found: Sequence[Parameter], inputs: Sequence[Sizes], outputs: Sequence[Sizes]
+) -> dict[Parameter, tuple[Parameter, str]]:
+    """Sizes that are a multiple of another one in every use: the other one, and the expression.
+
+    Of sizes in proportion that one is the base which leaves the fewest quotients in the code; one that goes in or comes
+    out has a small advantage.
+    """
     sizes = [p for p in found if p.family == CHANNELS and all(type(v) is int for v in p.values)]
-    bases = sorted(sizes, key=lambda p: not any(sizes.holds(p.values) for sizes in inputs))
     derived: dict[Parameter, tuple[Parameter, str]] = {}
-    for position, parameter in enumerate(bases):
-        for base in bases[:position]:
-            form = _ratio(parameter.values, base.values)
-            if base not in derived and form is not None:
-                derived[parameter] = (base, form)
-                break
+    hidden = [p for p in sizes if not any(s.holds(p.values) for s in (*inputs, *outputs))]
+    left = list(sizes)
+    while left:
+        first = left[0]
+        group = [p for p in left if p is first or _ratio(p.values, first.values)]
+
+        costs = [_quotients(p, group) + _HIDDEN_BASE * (p in hidden) for p in group]
+        base = group[costs.index(min(costs))]
+        for p in group:
+            form = _ratio(p.values, base.values)
+            if p is not base and form is not None:
+                derived[p] = (base, form)
+        left = [p for p in left if p is not base and p not in derived]
     return derived
+
+
+def _quotients(base: Parameter, group: Sequence[Parameter]) -> int:
+    """How many quotients stand in the code if the others of a group are written over this one."""
+    forms = {p: _ratio(p.values, base.values) for p in group if p is not base}
+    return sum(len(p.roles) for p, form in forms.items() if form is None or not form.endswith("{}"))
 
 
 def _ratio(values: Sequence[int], base: Sequence[int]) -> str | None:
@@ -163,6 +194,8 @@ def _rank(parameter: Parameter, inputs: Sequence[Sizes]) -> tuple[int, int]:
     if parameter.family == CHANNELS:
         place = next((i for i, sizes in enumerate(inputs) if sizes.holds(parameter.values)), len(inputs))
         return 0, place
+    if parameter.default is not None:
+        return 3, 0
     return (2, 0) if parameter.family == "list" else (1, 0)
 
 

@@ -69,10 +69,10 @@ class ShapeWords:
         found = _relation(values, base, letter) if numbers else None
         if found is not None:
             return found
-        number = 2
-        while self.letters.setdefault(f"{letter}{number}", values) != values:
-            number += 1
-        return f"{letter}{number}"
+        name = f"{letter}'"
+        while self.letters.setdefault(name, values) != values:
+            name += "'"
+        return name
 
 
 def _relation(values: Sequence[int], base: Sequence[Any], name: str) -> str | None:

@@ -23,7 +23,7 @@ from nasdsl.export.layout import (
     statement,
 )
 from nasdsl.export.names import free
-from nasdsl.export.parameters import Symbol
+from nasdsl.export.parameters import Symbol, same
 from nasdsl.export.shapes import ShapeWords
 from nasdsl.export.structure import Call, Item, Key, Loop, Scan, Use, item_at
 from nasdsl.operations.execute import is_torch, resolve
@@ -140,7 +140,7 @@ def _signature(plan: Plan, words: ShapeWords) -> list[str]:
     returned = "Tensor" if results == 1 else f"tuple[{', '.join(['Tensor'] * results)}]"
     parameters = [f"{name}: Tensor" for name in plan.inputs]
     if plan.is_function:
-        parameters += [f"{p.name}: {p.annotation}" for p in plan.parameters]
+        parameters += [p.declaration for p in plan.parameters]
         head, indent = f"def {plan.name}", 0
     else:
         parameters, head, indent = ["self", *parameters], "def forward", INDENT
@@ -153,7 +153,7 @@ def _signature(plan: Plan, words: ShapeWords) -> list[str]:
 
 
 def _constructor(plan: Plan, blueprint: Blueprint, stored: set[str]) -> list[str]:
-    parameters = ["self", *(f"{p.name}: {p.annotation}" for p in plan.parameters)]
+    parameters = ["self", *(p.declaration for p in plan.parameters)]
     lines = statement(INDENT, "", Bracket("def __init__", tuple(parameters), "()", " -> None:"))
     margin = " " * 2 * INDENT
     lines.append(f"{margin}super().__init__()")
@@ -211,7 +211,10 @@ class _Maker:
                 value: Any = Symbol(loop[position])
             else:
                 value = self.plan.values[path, (turn, position)]
-            nodes.append(literal(value) if parameter.is_positional else f"{parameter.name}={literal(value)}")
+            if parameter.default is None or not same(value, parameter.default):
+                nodes.append(
+                    literal(value) if parameter.is_positional else f"{parameter.name}={literal(value)}"
+                )
         return call(plan.name, *nodes)
 
     def _turns(self, loop: Loop, path: Path) -> list[Node]:
@@ -228,6 +231,10 @@ class _Maker:
         names = {position: plan.parameters[position].name for position in varied}
         rows = self.plan.values[path, ("list", varied)]
         if isinstance(rows, Symbol):
+            own = {parameter.name for parameter in self.plan.parameters}
+            initials = [name[0] for name in names.values()]
+            if own & set(names.values()) and len(set(initials)) == len(initials):
+                names = dict(zip(names, initials, strict=True))
             copy = self._use(loop.uses[0], path, None, names)
             return [Comprehension("*", copy, ", ".join(names.values()), rows)]
         copies = []

@@ -17,7 +17,7 @@ def follow(space: Space, decide: Callable[[Choice], tuple[int, ...]]) -> tuple[G
     than the space allows: then what comes back is a relaxed assignment, and no genotype of the space.
     """
     assignment = [0] * len(space.arities)
-    for choice in space._order:
+    for choice in space.ordered_choices:
         if not choice.guard.at(assignment):
             continue
         taken = decide(choice)
