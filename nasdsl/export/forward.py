@@ -89,11 +89,11 @@ class _Writer:
         self._count(use.items)
         self.scan_reads = {id for item in use.items if isinstance(item, Scan) for id in item.reads}
         self.variables: dict[int, str] = dict(zip(use.reads, plan.inputs, strict=True))
-        self.breaks = self._breaks(use.items)
         self.pending: dict[int, Expression] = {}
         self.order: list[int] = []
         self.makers: dict[int, Item] = {}
-        self.wanted = _wanted_names(use.items)
+        self.wanted = _wanted_names(use.items, plan_of)
+        self.breaks = self._breaks(use.items)
         self.given = set(plan.inputs)
         self.shown = self._shape(use.reads[0]) if use.reads and plan.kind != "space" else ""
 
@@ -123,6 +123,11 @@ class _Writer:
                 if i in position and self.remaining[i] == 1 and not self._named(i, items)
             ]
             if isinstance(item, Call) and item.call is not None and item.call.kind == "operator":
+                continue
+            if isinstance(item, Loop) and not item.is_chain:
+                continue
+            if self.plan.kind == "space" and not isinstance(item, Call):
+                # The top of the network has a line for each of its parts.
                 continue
             if len(before) == 1 and len(item.reads) == 1:
                 position[id] = position[before[0]]
@@ -284,8 +289,11 @@ class _Writer:
             trial: Expression = make(
                 [self.pending.get(id) or Expression(self.variables[id], Counter([id])) for id in ids]
             )
-            room = WIDTH - self.indent - len("return ")
-            if not pending or len(flat(trial.node)) <= room or isinstance(trial.node, Chain):
+            name = self.wanted.get(item.makes[0]) or self.plan.attributes.get(item.keys, "")
+            room = WIDTH - self.indent - max(len("return "), len(f"{name} = "))
+            # A long row of operands may be broken, two may not: formatters would break the last call instead.
+            long_row = isinstance(trial.node, Chain) and len(trial.node.operators) > 1
+            if not pending or len(flat(trial.node)) <= room or long_row:
                 arguments = self._arguments(item, ids, limit)
                 made: Expression = make(arguments)
                 return made
@@ -634,8 +642,8 @@ class _Writer:
         return names
 
 
-def _wanted_names(items: Sequence[Item]) -> dict[int, str]:
-    """The author's names for the tensors of a body."""
+def _wanted_names(items: Sequence[Item], plan_of: Mapping[Use, Plan]) -> dict[int, str]:
+    """The author's names for the tensors of a body, and those that a loop gives to what it starts from."""
     labelled: Counter[str] = Counter()
     found: dict[int, str] = {}
     for item in items:
@@ -645,13 +653,21 @@ def _wanted_names(items: Sequence[Item]) -> dict[int, str]:
     names = [identifier(str(item.label)) for item in assigned]
     held = set(found.values())
     for item, name in zip(assigned, names, strict=True):
+        if name in held:
+            # It is on the way to the tensor of that name.
+            continue
         if names.count(name) == 1:
-            if name not in held:
-                found[item.makes[0]] = name
+            found[item.makes[0]] = name
         else:
             # The elements of a list that was written out: n = [f(a), f(b)].
             found[item.makes[0]] = f"{name}{labelled[name]}"
             labelled[name] += 1
+    made = {id for item in items for id in item.makes}
+    for item in items:
+        if isinstance(item, Loop) and not item.is_chain:
+            for name, id in zip(plan_of[item.uses[0]].inputs, item.reads, strict=True):
+                if id in made:
+                    found.setdefault(id, name)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import Scope
 from nasdsl.space.operation import Instance
 from nasdsl.space.tensor import Shape
@@ -16,6 +17,11 @@ from nasdsl.space.tensor import Shape
 GATE = "gate"
 """Keeps a choice of tensors visible in an architecture that is decided for a strategy: a step with ``choice`` and
 ``candidate`` that passes its one input on, multiplied by what the strategy says of that candidate."""
+
+MIX = "mix"
+"""A weighted sum, where a strategy blends candidates: ``weights`` says for each input where it is taken, and its weight
+is the probability of that when every choice is drawn independently. With ``normalised`` it is divided by the weights'
+sum (what a mean becomes)."""
 
 ZEROS = "zeros"
 """The operation of a step that makes a tensor of zeros: an absent tensor that somebody needs. It reads one step, whose
@@ -27,7 +33,7 @@ class Step:
     """One call. ``id`` is the node of the space graph that it came from; ``inputs`` are ids of earlier steps.
 
     ``operation`` is the name of an operation in the catalogue, or one of ``input`` (a network input; ``name`` is its
-    name), :data:`ZEROS`, :data:`GATE`, ``element`` and ``state`` (what a scan's body is given: one element of the sequence, one
+    name), :data:`ZEROS`, :data:`GATE`, :data:`MIX`, ``element`` and ``state`` (what a scan's body is given: one element of the sequence, one
     state) and ``scan``.
     ``owner`` is the node whose weights it uses, its own unless ``shared``; None where it has no weights.
     ``scope`` is the use of an ``op``, ``cell`` or ``repeat`` that it stands in.
@@ -43,6 +49,8 @@ class Step:
     body: Body | None = None
     choice: str | None = None
     candidate: int | None = None
+    weights: tuple[Diagram, ...] = ()
+    normalised: bool = False
 
     @property
     def shape(self) -> Shape:

@@ -83,16 +83,16 @@ class _Run:
 
     def architecture(self) -> tuple[list[Step], list[tuple[str, int]]]:
         space = self.decider.space
-        active: dict[int, list[int]] = {}
+        active: dict[int, list[tuple[int, Diagram]]] = {}
         stack = [node for _, node in space.outputs]
         stack += space.inputs
         while stack:
             id = stack.pop()
             if id in active:
                 continue
-            sources = [source for source, guard in self.decider.reads[id] if self.holds(guard)]
-            active[id] = sources
-            stack += sources
+            edges = [(source, guard) for source, guard in self.decider.reads[id] if self.holds(guard)]
+            active[id] = edges
+            stack += [source for source, _ in edges]
             if self.nodes[id].operation == "scan":
                 element, states = self.nodes[id].settings["element"], self.nodes[id].settings["states"]
                 stack += [element, *states]
@@ -160,9 +160,9 @@ class _Run:
 
     # --- one node ------------------------------------------------------------------------------
 
-    def _step(self, node: Node, sources: Sequence[int]) -> int | Absent:
+    def _step(self, node: Node, edges: Sequence[tuple[int, Diagram]]) -> int | Absent:
         operation = node.operation
-        values = [self.value[source] for source in sources]
+        values = [self.value[source] for source, _ in edges]
         if operation in ("input", "element", "state"):
             inputs = tuple(self._present(v, node) for v in values)
             return self._add(node, operation, Instance((), node.settings, self._shape(node.type)), inputs)

@@ -181,6 +181,42 @@ class Diagrams:
         """``value`` where ``guard`` holds, ``UNDEFINED`` elsewhere."""
         return self.choose(guard, value, self.undefined)
 
+    def given(self, value: Diagram, guard: Diagram) -> Diagram:
+        """What is left to ask of ``value`` where ``guard`` is known to hold; the simplest that agrees with it there.
+
+        >>> table = Diagrams()
+        >>> outer, inner = table.equals(0, 1, 2), table.equals(1, 0, 2)
+        >>> table.given(table.both(outer, inner), outer) is inner
+        True
+        """
+        found = self._given(value, guard, self._memo.setdefault("given", {}))
+        return value if found is None else found
+
+    def _given(self, value: Diagram, guard: Diagram, memo: dict[tuple[int, ...], Any]) -> Diagram | None:
+        if guard is self.false:
+            return None
+        if guard is self.true or value.is_leaf:
+            return value
+        key = (id(value), id(guard))
+        if key not in memo:
+            variable = min(value.variable, guard.variable)
+            arity = len((value if value.variable == variable else guard).cases)
+            cases = [
+                self._given(
+                    value.cases[c] if value.variable == variable else value,
+                    guard.cases[c] if guard.variable == variable else guard,
+                    memo,
+                )
+                for c in range(arity)
+            ]
+            known = [case for case in cases if case is not None]
+            if all(case is known[0] for case in known):
+                memo[key] = known[0]
+            else:
+                memo[key] = self.node(variable, [case if case is not None else known[0] for case in cases])
+        found: Diagram | None = memo[key]
+        return found
+
     # --- any function --------------------------------------------------------------------------
 
     def map(self, function: Callable[..., Any], *operands: Diagram, remember: bool = True) -> Diagram:

@@ -17,6 +17,7 @@ from nasdsl.space.decide import Decider
 from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams
 from nasdsl.space.graph import Node, SpaceGraph
 from nasdsl.space.measures import Extent, Measures, Ranges, measure, ranges
+from nasdsl.space.mixture import mixture
 from nasdsl.space.neighbours import mutate, neighbours
 from nasdsl.space.operation import Catalogue, Instance
 from nasdsl.space.size import Rational
@@ -391,6 +392,10 @@ class Space:
     ) -> Architecture:
         """What is left of the graph when the genotype is put in; see :class:`nasdsl.space.decide.Decider`."""
         return self._decider.decide(self.assignment(genotype), genotype, gated, keep_absent)
+
+    def mixture(self) -> Architecture:
+        """Every candidate of every choice, blended; see :mod:`nasdsl.space.mixture`."""
+        return mixture(self)
 
     def measure(self, genotype: Mapping[str, Taken]) -> Measures:
         """Params, FLOPs and activation memory of one architecture, exactly."""
