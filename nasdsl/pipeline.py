@@ -1,13 +1,20 @@
 """The order of the stages, on one page.
 
-    text ──parse──► syntax tree ──elaborate──► space graph ──► search space ──► supernet, strategy, network, export
+    text ──parse──► syntax tree ──elaborate──► space graph ──► search space
+                                                                    │
+                    ┌───────────────────────────────────────────────┤
+                    ▼                                               ▼
+       supernet ◄──► strategy ──► genotype ──────────► network ──► code, ONNX, pt2
 
-Each stage takes a value and returns a value; :func:`load` runs those up to the search space.
+:func:`load` goes from a file to a search space, :func:`search` from there to a genotype, :func:`train` from a genotype
+to a trained network, and :func:`export` from a network to files. Each takes a value and returns a value; torch is
+imported where a stage needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +28,12 @@ from nasdsl.space.size import Rational
 from nasdsl.space.space import Space
 
 if TYPE_CHECKING:
+    from nasdsl.export.export import ExportReport
     from nasdsl.export.network import Network
+    from nasdsl.search import SearchResult
+    from nasdsl.training.recipe import Recipe
+    from nasdsl.training.tasks import Task
+    from nasdsl.training.train import Epoch, Evaluation
 
 
 class SearchSpace(Space):
@@ -32,6 +44,9 @@ class SearchSpace(Space):
         from nasdsl.export.network import network
 
         return network(self, self.genotype(genotype))
+
+
+# --- text to space ----------------------------------------------------------------------------------
 
 
 def load(
@@ -72,3 +87,107 @@ def elaborate(
     elaborator = Elaborator(catalogue(), limits or Limits())
     found: Any = elaborator.space(module, pick_space(module, space), parameters)
     return SearchSpace(**{name: getattr(found, name) for name in Space.__dataclass_fields__})
+
+
+# --- space to genotype ------------------------------------------------------------------------------
+
+
+def search(
+    space: Space,
+    task: str | Task = "digits",
+    strategy: str = "gdas",
+    *,
+    preset: str = "published",
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    folder: str | Path | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> SearchResult:
+    """Trains one supernet as the strategy says, and gives the genotype that wins.
+
+    ``settings`` change the strategy's published configuration (``["search.epochs=30"]``). With ``folder`` the run is
+    kept there, and the same call resumes it. Raises NasError where space, task and strategy don't fit.
+    """
+    from nasdsl import search as searching
+
+    chosen = searching.settings_for(
+        strategy,
+        preset=preset,
+        assignments=settings,
+        space=space.name,
+        parameters={k: v if isinstance(v, int) else str(v) for k, v in space.parameters.items()},
+        task=task if isinstance(task, str) else task.name,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    return searching.search(
+        space,
+        chosen,
+        task=None if isinstance(task, str) else task,
+        folder=None if folder is None else Path(folder),
+        on_event=on_event,
+    )
+
+
+# --- genotype to trained network --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its score on the held-out part, which nothing before has seen."""
+
+    network: Network
+    test: Evaluation
+    epochs: Sequence[Epoch]
+
+
+def train(
+    network: Network,
+    task: str | Task = "digits",
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Trained:
+    """Trains a network from scratch, in place, and evaluates it on the task's test part.
+
+    Its weights are drawn anew from ``seed``. Raises NasError N914 where training diverges.
+    """
+    from nasdsl.training.device import resolve_device
+    from nasdsl.training.recipe import Recipe
+    from nasdsl.training.seeds import initialise
+    from nasdsl.training.tasks import load_task
+    from nasdsl.training.train import evaluate, fit
+
+    place = resolve_device(device)
+    found = load_task(task, place) if isinstance(task, str) else task.to(place)
+    initialise(network, seed)
+    network.to(place)
+    epochs = fit(network, found, recipe or Recipe(), seed=seed, precision=precision, on_epoch=on_epoch)
+    return Trained(network, evaluate(network, found.test, found.objective, precision=precision), epochs)
+
+
+# --- network to files -------------------------------------------------------------------------------
+
+
+def export(
+    network: Network,
+    folder: str | Path,
+    formats: Sequence[str] = ("python", "onnx"),
+    *,
+    sample_inputs: Any = None,
+    **options: Any,
+) -> ExportReport:
+    """Writes a network as files, each run against the network first; see :func:`nasdsl.export.export.export`.
+
+    ``sample_inputs`` are real inputs to compare on (a tensor, or several with a batch axis); without them random ones
+    are drawn. Raises NasError N950 where a form computes something else, and then leaves no file behind.
+    """
+    from nasdsl.export.export import export as write
+
+    return write(network, folder, formats, sample_inputs=sample_inputs, **options)

@@ -25,7 +25,7 @@ space gdas_frc(width = 16, cells = 2, classes = 10) {
     return concat(n[2..])
   }
 
-  ## Halves the width of its input, then the height, in eight groups; a 1x1 convolution mixes the groups.
+  ## Halves the width of its input, then the height, in eight groups of channels; a 1x1 convolution mixes them.
   op strided(x: [C, H, W]) = x
     -> relu
     -> conv(kernel = [1, 3], stride = [1, 2], groups = 8)

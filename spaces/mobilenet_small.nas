@@ -16,7 +16,7 @@ space mobilenet_small(size = 32, channels = 3, width = 16, classes = 10) {
     return if stride == 1 and out == C then x + y else y
   }
 
-  op stage(out: int, stride: int) = block(out, stride = stride) -> repeat(block(out), 0 | 1 | 2)
+  op stage(out: int, stride: int) = block(out, stride = stride) -> repeat(block(out), 0|1|2)
 
   return image
     -> conv(width, kernel = 3) -> batchnorm -> relu

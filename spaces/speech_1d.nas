@@ -11,7 +11,7 @@ space speech_1d(bands = 64, width = 64, classes = 35) {
   ## One kernel for the block, a chosen number of convolutions, and a way around them.
   op block(x: [C, T]) {
     kernel = 9 | 13 | 17
-    y = x -> repeat(separable(C, kernel) -> relu -> dropout(0.1), 1 | 2 | 3)
+    y = x -> repeat(separable(C, kernel) -> relu -> dropout(0.1), 1|2|3)
     return relu((x -> conv(kernel = 1) -> batchnorm) + y)
   }
 
@@ -21,7 +21,7 @@ space speech_1d(bands = 64, width = 64, classes = 35) {
   return sound
     -> separable(2*width, 11, stride = 2) -> relu
     -> conv(width, kernel = 1) -> batchnorm -> relu
-    -> repeat(block, 2 | 3 | 4)
+    -> repeat(block, 2|3|4)
     -> separable(2*width, 29, dilation = 2) -> relu
     -> summary -> linear(classes)
 }

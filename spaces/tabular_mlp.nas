@@ -1,7 +1,7 @@
 # A multilayer perceptron for the rows of a table: width, depth, the shape of each block and one activation are chosen.
 #
-# The first batch norm brings every column to mean 0 and variance 1, so the table needs no preparation. Columns with
-# names instead of numbers are turned into numbers before (one-hot, say).
+# The first batch norm brings every column to mean 0 and variance 1, so the table needs no scaling. Columns of names
+# are turned into numbers before (one-hot, say).
 from "lib/blocks.nas" import residual
 
 space tabular_mlp(columns = 30, width = 64, classes = 2) {
@@ -21,6 +21,6 @@ space tabular_mlp(columns = 30, width = 64, classes = 2) {
   hidden = choose { n * width for n in [1, 2, 4] }
   return row
     -> batchnorm -> linear(hidden)
-    -> repeat(block, 0 | 1 | 2 | 3 | 4)
+    -> repeat(block, 0|1|2|3|4)
     -> batchnorm -> act -> linear(classes)
 }

@@ -32,15 +32,16 @@ def command(
         nasdsl fmt --check spaces/*.nas
         nasdsl fmt --diff mine.nas
     """
-    from nasdsl.language.format import format_text
+    from nasdsl.language.format import format_file
     from nasdsl.language.modules import read_source
+    from nasdsl.language.parser import parse
 
     changed, faults = [], False
     for name in names:
         path = Path(name)
         try:
-            before = read_source(path).text
-            after = format_text(before, str(path))
+            source = read_source(path)
+            before, after = source.text, format_file(parse(source), source)
             if before == after:
                 continue
             changed.append(path)

@@ -118,9 +118,7 @@ class _Writer:
                 continue
             (id,) = item.makes
             before = [
-                i
-                for i in item.reads
-                if i in position and self.remaining[i] == 1 and not self._named(i, items)
+                i for i in item.reads if i in position and self.remaining[i] == 1 and not self._is_named(i)
             ]
             if isinstance(item, Call) and item.call is not None and item.call.kind == "operator":
                 continue
@@ -179,16 +177,9 @@ class _Writer:
         if self.remaining[id] != 1 or self._is_named(id) or id in self.scan_reads or id in self.breaks:
             self._bind(id)
 
-    @staticmethod
-    def _named(id: int, items: Sequence[Item]) -> bool:
-        return any(
-            isinstance(item, Call) and item.step.id == id and item.step.name is not None for item in items
-        )
-
     def _is_named(self, id: int) -> bool:
-        """Whether the author gave the tensor a name in this body, and it is not simply returned."""
-        item = self.makers[id]
-        return isinstance(item, Call) and item.step.name is not None and id not in self.plan.pattern.makes
+        """Whether the tensor has a name in this body, and is not simply returned."""
+        return id in self.wanted and id not in self.plan.pattern.makes
 
     def _bind(self, id: int) -> None:
         """Gives a pending expression a variable."""

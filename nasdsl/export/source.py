@@ -130,7 +130,7 @@ def _doc(plan: Plan, indent: int) -> list[str]:
     margin = " " * indent
     if indent + len(text) + 6 <= WIDTH:
         return [f'{margin}"""{text}"""']
-    wrapped = textwrap.wrap(text, WIDTH - indent - 3)
+    wrapped = textwrap.wrap(text, WIDTH - indent - 6)
     return [f'{margin}"""{wrapped[0]}', *(margin + line for line in wrapped[1:]), f'{margin}"""']
 
 

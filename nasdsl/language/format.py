@@ -266,6 +266,7 @@ class _Brace(NamedTuple):
 _LEXEMES = re.compile(r'"[^"\r\n]*"|#[^\r\n]*|[{}]')
 # What may stand between the end of something and a comment that belongs to its line.
 _LINE_END = re.compile(r"[ \t,(){}\[\]=:|]*\Z")
+_ITEM_END = re.compile(r"[ \t,]*\Z")
 
 
 class _Layout:
@@ -341,7 +342,7 @@ class _Layout:
             self.lines.append(" " * indent + comment.text)
             self.taken += 1
 
-    def _trail(self, place: Span | int) -> int:
+    def _trail(self, place: Span | int, line_end: re.Pattern[str] = _LINE_END) -> int:
         """The comment that follows a place on its line goes to the end of the last line written."""
         if isinstance(place, Span):
             if not self._known(place):
@@ -351,7 +352,7 @@ class _Layout:
         if comment is None or comment.start < place:
             return place
         between = self.text_of_source[place : comment.start]
-        if not _LINE_END.match(between):
+        if not line_end.match(between):
             return place
         self.lines[-1] += f"  {comment.text}"
         self.taken += 1
@@ -472,7 +473,7 @@ class _Layout:
         for parameter, text in zip(parameters, texts, strict=True):
             self._flush(parameter.span, indent + _STEP)
             self.lines.append(f"{' ' * (indent + _STEP)}{text},")
-            self._trail(parameter.span)
+            self._trail(parameter.span, _ITEM_END)
         self.lines.append(f"{' ' * indent}){suffix}")
         return end
 
@@ -490,11 +491,11 @@ class _Layout:
             self._emit(f"{header} ", body, "", indent)
             return
         known = self._known(node.name_span) and self._known(body.span)
-        below = known and self._broken_between(end, body.span.start)
+        below = known and self.text_of_source[: body.span.start].rstrip(" \t(").endswith(("\n", "\r"))
         flat = _flat(body)
         if not below and not self._wants_break(body) and len(f"{header} {flat}") > WIDTH:
             # A body that fits a line of its own is easier to read there than broken.
-            below = indent + _STEP + len(flat) <= WIDTH
+            below = indent + _STEP + len(flat) <= WIDTH or not isinstance(body, syntax.Pipe | syntax.Call | syntax.Choose)
         if below:
             if known:
                 self._trail(end)
@@ -511,18 +512,13 @@ class _Layout:
         if not node.otherwise:
             return
         only = node.otherwise[0]
-        chained = len(node.otherwise) == 1 and isinstance(only, syntax.If) and self._is_else_if(brace, only)
         before = self.lines.pop()
-        if chained:
-            assert isinstance(only, syntax.If)
+        if len(node.otherwise) == 1 and isinstance(only, syntax.If):
+            # `else { if … }` is the same tree as `else if …`.
             self._if(only, f"{before} else ", indent)
             return
         self.lines.append(f"{before} else {{")
         self._body(node.otherwise, brace.closes + 1 if brace else 0, indent, may_join=joined)
-
-    def _is_else_if(self, brace: _Brace | None, inner: syntax.If) -> bool:
-        """``else if …``; ``else { if … }`` is the same tree and is written so, too."""
-        return True
 
     def _body(
         self, body: Sequence[syntax.Statement], after: int, indent: int, may_join: bool = True
@@ -743,7 +739,7 @@ class _Layout:
             for item in node.items:
                 self._flush(item.span, below)
                 self._emit(f"{' ' * below}{self._label(item, width)}", item.value, ",", below, _PIPED, True)
-                self._trail(item.span)
+                self._trail(item.span, _ITEM_END)
         self._flush(self._inner_end(node.span), below)
         self.lines.append(f"{' ' * indent}}}{suffix}")
 
@@ -754,7 +750,7 @@ class _Layout:
         for clause in clauses:
             self._flush(clause.span, indent)
             self.lines.append(" " * indent + _flat_clause(clause))
-            self._trail(clause.span)
+            self._trail(clause.span, _ITEM_END)
 
     def _bracket(
         self, prefix: str, items: Sequence[syntax.Expression], suffix: str, indent: int, span: Span
@@ -770,7 +766,7 @@ class _Layout:
                 self._comprehension(item, below)
                 continue
             self._emit(" " * below, item, ",", below, inside=True)
-            self._trail(item.span)
+            self._trail(item.span, _ITEM_END)
         self._flush(self._inner_end(span), below)
         self.lines.append(" " * indent + suffix)
 
@@ -801,7 +797,7 @@ class _Layout:
                 continue
             name = f"{argument.name} = " if argument.name else ""
             self._emit(f"{' ' * below}{name}", argument.value, ",", below, inside=True)
-            self._trail(argument.span)
+            self._trail(argument.span, _ITEM_END)
         self._flush(self._inner_end(node.span), below)
         self.lines.append(f"{' ' * indent}){suffix}")
 

@@ -254,6 +254,8 @@ def _bad_character(
         return None, said("`.` only stands inside a number"), end
     if character == ";":
         return None, said("`;` is not needed", "a statement ends where its line ends"), end
+    if character == "?":
+        return None, said("`?` means nothing here", help="write `if c then a else b`"), end
     if character == "^":
         return None, said("there is no power operator", help="write `x*x`, or `1M` for 10 to the 6"), end
     run = re.compile(r"[^\w\s\"#(){}\[\],:=|<>+\-*/%.;^]+").match(text, start)
@@ -459,19 +461,20 @@ def _first_target(tokens: Tokens, last: int) -> int:
 
 def _foreign_word(fault: Fault) -> Diagnostic | None:
     """Operators and words of other languages."""
-    adjacent = fault.index > 0 and fault.before.end == fault.place.start
-    both = Span(fault.place.source, fault.before.start, fault.place.end)
-    pair = both.text if adjacent else ""
-    if pair == "**":
-        return Diagnostic("N011", "there is no power operator", both, help="write `x*x`, or `1M` for 10 to the 6")
-    for written, meant in (("||", " or "), ("=>", "->"), ("-->", "->"), ("<-", "="), ("++", "+"), ("===", "==")):
-        if pair == written:
-            message = f"`{written}` is written `{meant.strip()}`"
-            return Diagnostic("N011", message, both, help=mended(both, meant))
-    if adjacent and fault.kind == "EQUAL" and fault.previous in ("PLUS", "MINUS", "TIMES"):
-        name = fault.tokens[fault.index - 2]
-        message = f"there is no `{pair}`"
-        return Diagnostic("N011", message, both, help=mended(both, f"= {name} {pair[:-1]}"))
+    for first in (fault.index - 1, fault.index):
+        if not 0 <= first < len(fault.tokens) - 2 or fault.tokens.after(first).end != fault.tokens.span(first + 1).start:
+            continue
+        pair = fault.tokens.span(first, first + 1)
+        if pair.text == "**":
+            return Diagnostic("N011", "there is no power operator", pair, help="write `x*x`, or `1M` for 10 to the 6")
+        if pair.text in _FOREIGN_SIGNS:
+            meant = _FOREIGN_SIGNS[pair.text]
+            message = f"`{pair.text}` is written `{meant.strip()}`"
+            return Diagnostic("N011", message, pair, help=mended(pair, meant))
+        if fault.tokens.kind(first + 1) == "EQUAL" and fault.tokens.kind(first) in ("PLUS", "MINUS", "TIMES"):
+            name = fault.tokens[first - 1]
+            message = f"there is no `{pair.text}`"
+            return Diagnostic("N011", message, pair, help=mended(pair, f"= {name} {pair.text[:-1]}"))
     if fault.kind == "TIMES" and fault.token == "//" and fault.new_line:
         return Diagnostic("N011", "a comment begins with `#`", fault.place, help=mended(fault.place, "#"))
     if fault.kind == "COMPARISON" and fault.token == "==" and "EQUAL" in fault.accepts:
@@ -493,6 +496,7 @@ def _foreign_word(fault: Fault) -> Diagnostic | None:
     return None
 
 
+_FOREIGN_SIGNS = {"||": " or ", "=>": "->", "-->": "->", "<-": "=", "++": "+", "===": "=="}
 _FOREIGN_WORDS = {
     "let": "a name is given without a word: `x = 3`",
     "var": "a name is given without a word: `x = 3`",
@@ -601,7 +605,17 @@ def _parameters(fault: Fault) -> Diagnostic | None:
 def _misplaced_label(fault: Fault) -> Diagnostic | None:
     """`f(none: zero)`, `image: [3, 32, 32]`, `| : zero`."""
     if fault.kind != "COLON":
-        return None
+        colon = fault.stands("COLON", since=("VBAR", "COMMA", "EQUAL")) if "VBAR" in fault.accepts else None
+        if colon is None or fault.inside not in ("call", "group", "list") or fault.kind in VALUE_STARTS:
+            return None
+        label = fault.tokens[colon - 1]
+        return Diagnostic(
+            "N008",
+            "a label stands only before a candidate",
+            fault.tokens.span(colon - 1, colon),
+            "this is the only one",
+            help=f"a setting is given with `=`, as in `{label} = 3`; candidates are parted by `|`",
+        )
     label = fault.tokens[fault.index - 1] if fault.index else None
     if label is not None and label.type == "NAME":
         if fault.inside == "body" and fault.index - 1 == fault.head:
@@ -732,9 +746,20 @@ def _structural_word(fault: Fault) -> Diagnostic | None:
     accepts, previous = fault.accepts, fault.previous
 
     def missing(text: str, what: str, help: str | None = None) -> Diagnostic:
-        place = fault.gap if fault.new_line or fault.index == 0 else fault.place
-        spaced = f" {text}" if place is fault.gap else f"{text} {fault.token}"
-        return Diagnostic("N009", f"`{text}` is missing {what}", place, f"`{text}` belongs here", help=help or mended(place, spaced))
+        place, spaced = fault.place, f"{text} {fault.token}"
+        if fault.new_line:
+            place, spaced = fault.gap, f" {text}"
+        help = help or mended(place, spaced)
+        return Diagnostic("N009", f"`{text}` is missing {what}", place, f"`{text}` belongs here", help=help)
+
+    if previous == "FROM":
+        place = fault.gap if fault.new_line else fault.place
+        help_ = mended(place, f'"{fault.token}.nas"') if fault.kind == "NAME" else 'write `from "lib/cifar.nas" import sep_conv`'
+        return Diagnostic("N009", "`from` wants a path between `\"`", place, "a path belongs here", help=help_)
+    if fault.kind == "LBRACE" and previous == "EQUAL" and fault.inside in ("file", "body") and fault.next.lower() in STATEMENT_WORDS:
+        message = "a body in braces stands without `=`"
+        both = fault.tokens.span(fault.index - 1, fault.index)
+        return Diagnostic("N001", message, both, help=mended(both, "{"))
 
     if "IMPORT" in accepts:
         return missing("import", "after the path", None if fault.kind == "NAME" else 'write `from "lib/cifar.nas" import sep_conv`')
@@ -786,6 +811,8 @@ def _structural_word(fault: Fault) -> Diagnostic | None:
     kind = fault.tokens.header_before(fault.index)
     if {"LBRACE", "EQUAL"} <= accepts and kind in ("OP", "CELL") and (fault.new_line or not fault.comes("EQUAL", "LBRACE")):
         word = kind.lower()
+        if fault.kind == "ARROW" and not fault.new_line:
+            return Diagnostic("N009", f"`=` is missing before the body of this `{word}`", fault.place, "`=` or `{` belongs here", help=mended(fault.place, "="))
         help_ = mended(fault.gap, " =") if not fault.new_line else f"write `{word} name = relu` or `{word} name(x) {{ return relu(x) }}`"
         return Diagnostic("N009", f"`=` is missing before the body of this `{word}`", fault.gap, "`=` or `{` belongs here", help=help_)
     if "LBRACE" in accepts and fault.after_value and fault.kind not in OPERATORS | {"EQUAL"}:
@@ -841,7 +868,7 @@ def _side_by_side(fault: Fault) -> Diagnostic | None:
         )
     if fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("VBAR",) and fault.inside in ("body", "group", "file", "call"):
         help_ = mended(fault.gap, ":") + f"; or `{left} -> {right}`"
-    elif fault.stands("IF", "FOR", "CHOOSE") is not None or fault.inside == "choice" or left.endswith(")") and not fault.new_line and fault.next not in ("LPAR", "ARROW"):
+    elif fault.stands("IF", "FOR", "CHOOSE") is not None or fault.inside == "choice" or (left.endswith(")") and fault.next not in ("LPAR", "ARROW") or "NUMBER" in (fault.previous, fault.kind)) and not fault.new_line and fault.inside not in ("call", "list"):
         help_ = "write the operator that belongs between them"
     elif fault.inside == "call" and fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("COMMA", "LPAR"):
         help_ = mended(fault.gap, " =") + ", or put a comma between them"
@@ -923,8 +950,13 @@ def _missing_value(fault: Fault) -> Diagnostic | None:
         return Diagnostic("N009", message, tokens.span(fault.index - 1, fault.index))
     if at_end and (fault.new_line or kind not in OPERATORS | {"EQUAL", "COMMA"}):
         return Diagnostic("N009", f"a value is missing after `{previous}`", fault.gap)
-    if kind in OPERATORS | {"EQUAL", "COMMA"}:
-        return Diagnostic("N009", f"a value is missing before `{fault.token}`", fault.place)
+    if kind in OPERATORS | {"EQUAL", "COMMA", "FOR"}:
+        help_ = None
+        if kind == "DOTS" and fault.previous == "LSQB":
+            help_ = "write `n[0..2]`, or `n[2..]` for the rest"
+        elif kind == "FOR":
+            help_ = "a comprehension begins with a value: `f(t) for t in n`"
+        return Diagnostic("N009", f"a value is missing before `{fault.token}`", fault.place, help=help_)
     if str(fault.token) in KEYWORDS:
         message = f"`{fault.token}` cannot stand here: a value is missing after `{previous}`"
         return Diagnostic("N009", message, fault.place, f"`{fault.token}` is a keyword")
@@ -940,7 +972,7 @@ def _misplaced_word(fault: Fault) -> Diagnostic | None:
     if kind == "IMPORT":
         return Diagnostic("N009", "`from` and a path are missing before `import`", place, help='write `from "lib/cifar.nas" import sep_conv`')
     if kind == "ELSE":
-        if fault.previous == "RBRACE" or fault.after_value:
+        if fault.previous in ("RBRACE", "LBRACE") or fault.after_value:
             help_ = "an `else` follows `if … { … }` or `if … then …`"
             return Diagnostic("N008", "this `else` has no `if`", place, help=help_)
     if kind == "THEN":
@@ -1078,8 +1110,8 @@ def _unexpected(fault: Fault) -> Diagnostic:
 
 
 RULES: tuple[Callable[[Fault], Diagnostic | None], ...] = (
-    _twice,
     _foreign_word,
+    _twice,
     _keyword_as_name,
     _chained,
     _parameters,

@@ -77,14 +77,14 @@ class Gdas:
     - A choice under a guard is sampled where its guard holds. Samples that break a ``require`` over choices are drawn
       again; a winner that breaks any is replaced by the likeliest of some genotypes drawn from the space.
 
-    The preset ``demo`` deviates where the paper's setting would hardly move in so short a search: 30 epochs, weights at
+    The preset ``demo`` deviates where the paper's setting would hardly move in so short a search: 100 epochs, weights at
     a learning rate of 0.1, architecture parameters at 3e-2.
     """
 
     Options: ClassVar[type[Config]] = GdasOptions
     presets: ClassVar[Mapping[str, Sequence[str]]] = {
         "published": (),
-        "demo": ("search.epochs=30", "search.lr=0.1", "options.lr=0.03"),
+        "demo": ("search.epochs=100", "search.lr=0.1", "options.lr=0.03"),
     }
     recipe: ClassVar[Recipe] = Recipe(epochs=250, lr=0.025, lr_end=0.001)
     affine: ClassVar[bool] = False

@@ -35,13 +35,13 @@ class Random:
     Deviates: candidates are ranked on the whole of that part, where the NAS-Bench-201 code looks at one minibatch of
     512 a candidate; the same genotype is not ranked twice.
 
-    The preset ``demo`` trains for 30 epochs at a learning rate of 0.1 and ranks 50 candidates.
+    The preset ``demo`` trains for 100 epochs at a learning rate of 0.1 and ranks 50 candidates.
     """
 
     Options: ClassVar[type[Config]] = RandomOptions
     presets: ClassVar[Mapping[str, Sequence[str]]] = {
         "published": (),
-        "demo": ("search.epochs=30", "search.lr=0.1", "options.candidates=50"),
+        "demo": ("search.epochs=100", "search.lr=0.1", "options.candidates=50"),
     }
     recipe: ClassVar[Recipe] = Recipe(epochs=250, lr=0.025, lr_end=0.001)
     affine: ClassVar[bool] = False

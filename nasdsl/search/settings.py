@@ -35,7 +35,7 @@ class SearchSettings(Config):
 
 TRAINING_PRESETS: dict[str, Sequence[str]] = {
     "published": (),
-    "demo": (),
+    "demo": ("training.epochs=30", "training.smoothing=0.1"),
 }
 
 

@@ -56,6 +56,7 @@ class Supernet(nn.Module):
         self.batch_norm: Policy = batch_norm
         self.channels_last = channels_last
         self.plans = plans
+        self._dtype = dtype if dtype is not None else torch.get_default_dtype()
         self.weights = nn.Module()
         self._modules_of: dict[int, nn.Module] = {}
         self._calls_of: dict[int, TorchCall] = {}
@@ -92,8 +93,8 @@ class Supernet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the weights."""
-        return next((p.dtype for p in self.weights.parameters()), torch.get_default_dtype())
+        """That of the weights; in a space without weights the one asked for."""
+        return next((p.dtype for p in self.weights.parameters()), self._dtype)
 
     # --- running ---------------------------------------------------------------------------------
 

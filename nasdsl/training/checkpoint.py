@@ -103,8 +103,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Puts back what :func:`optimizer_tensors` gave. Groups and learning rates come from the configuration."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, _, what = name.partition(".")
-        state.setdefault(int(number), {})[what] = tensor.clone()
+        parameter = parameters[int(number)]
+        # Fused kernels walk through memory: a buffer has to lie there like its parameter.
+        alike = tensor.shape == parameter.shape
+        kept = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor) if alike else tensor.clone()
+        state.setdefault(int(number), {})[what] = kept
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

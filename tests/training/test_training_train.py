@@ -6,9 +6,9 @@ from torch import nn
 
 from nasdsl.diagnostics import NasError
 from nasdsl.training.augment import shift
-from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint
+from nasdsl.training.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from nasdsl.training.device import autocast, resolve_device
-from nasdsl.training.recipe import Recipe
+from nasdsl.training.recipe import Recipe, make_optimizer
 from nasdsl.training.seeds import generator, initialise
 from nasdsl.training.tasks import Classification, Task, classification
 from nasdsl.training.train import evaluate, fit
@@ -115,6 +115,32 @@ def test_a_checkpoint_comes_back_and_a_damaged_one_is_refused(tmp_path: Path):
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(NasError):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fused_steps_equal_plain_ones_also_where_gradients_are_missing(layout: torch.memory_format):
+    recipe = Recipe(lr=0.1)
+    made = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        convs = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)]).to(memory_format=layout)  # type: ignore[call-overload]
+        optimizer = (
+            make_optimizer(recipe, convs.parameters())
+            if fused
+            else torch.optim.SGD(convs.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True, foreach=False)
+        )
+        for step in range(5):
+            optimizer.zero_grad(set_to_none=True)
+            x = convs[0](torch.randn(2, 3, 5, 5))
+            (x if step < 2 else convs[1](x)).square().mean().backward()
+            optimizer.step()
+            if fused and step == 3:
+                again = make_optimizer(recipe, convs.parameters())
+                restore_optimizer(again, {k: v.clone().contiguous() for k, v in optimizer_tensors(optimizer).items()})
+                optimizer = again
+        made.append([p.detach() for p in convs.parameters()])
+    for a, b in zip(*made, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_devices_and_precisions():

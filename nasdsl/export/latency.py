@@ -1,0 +1,60 @@
+"""How long an ONNX file takes in onnxruntime, on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nasdsl.export.onnx import open_session
+
+WARM_UP = 10
+RUNS = 100
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds a run, over ``runs`` of them, with ``threads`` threads and ``batch`` inputs at once."""
+
+    median: float
+    p05: float
+    p95: float
+    mean: float
+    runs: int
+    threads: int
+    batch: int
+
+    @property
+    def milliseconds(self) -> float:
+        return 1e3 * self.median
+
+
+def onnx_latency(
+    path: str | Path,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    threads: int = 1,
+    warm_up: int = WARM_UP,
+    runs: int = RUNS,
+    at_most: float = 10.0,
+) -> Latency:
+    """Times a file on given inputs, after runs that don't count. No new run starts ``at_most`` seconds after the first.
+
+    Other work on the machine lengthens the slow runs more than the median.
+    """
+    session = open_session(Path(path), threads)
+    given = dict(inputs)
+    for _ in range(warm_up):
+        session.run(None, given)
+    taken: list[float] = []
+    begin = time.perf_counter()
+    while len(taken) < runs and (not taken or time.perf_counter() - begin < at_most):
+        start = time.perf_counter()
+        session.run(None, given)
+        taken.append(time.perf_counter() - start)
+    p05, median, p95 = (float(value) for value in np.percentile(taken, [5, 50, 95]))
+    batch = next(iter(given.values())).shape[0] if given else 0
+    return Latency(median, p05, p95, float(np.mean(taken)), len(taken), threads, batch)
