@@ -46,7 +46,9 @@ def mutants(source: Source) -> Iterator[Mutant]:
         # A space keeps the neighbours apart, as two tokens.
         tight = bool(before) and not before[-1].isspace() and bool(after) and not after[0].isspace()
         yield Mutant(Source(source.path, before + " " * tight + after), "deleted", frozenset({line}))
-        yield Mutant(Source(source.path, f"{before}{span.text} {span.text}{after}"), "doubled", frozenset({line}))
+        yield Mutant(
+            Source(source.path, f"{before}{span.text} {span.text}{after}"), "doubled", frozenset({line})
+        )
         if i + 1 < len(spans):
             other = spans[i + 1]
             between, rest = text[span.end : other.start] or " ", text[other.end :]
@@ -99,10 +101,17 @@ def main() -> None:
             messages[mutant.kind] += len(result.error.diagnostics)
             hits[mutant.kind] += result.hit
             if misses and not result.hit:
-                print(f"{mutant.kind} on line {sorted(mutant.lines)}", render(result.error.diagnostics[0]), "", sep="\n")
+                print(
+                    f"{mutant.kind} on line {sorted(mutant.lines)}",
+                    render(result.error.diagnostics[0]),
+                    "",
+                    sep="\n",
+                )
     print(f"{'slip':<9}{'texts':>7}{'rejected':>10}{'on its line':>13}{'messages each':>15}")
     for kind in (*total, "all"):
-        a, b, c, d = (sum(n.values()) if kind == "all" else n[kind] for n in (total, rejected, hits, messages))
+        a, b, c, d = (
+            sum(n.values()) if kind == "all" else n[kind] for n in (total, rejected, hits, messages)
+        )
         print(f"{kind:<9}{a:>7}{b:>10}{c / b:>12.1%}{d / b:>15.2f}")
     print(f"{time.process_time() - start:.0f} s of CPU time", file=sys.stderr)
 

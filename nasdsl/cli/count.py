@@ -17,7 +17,10 @@ def command(
         ),
     ],
     unique: Annotated[
-        bool, typer.Option("--unique", help="Count architectures that compute the same once (up to 10^6 genotypes).")
+        bool,
+        typer.Option(
+            "--unique", help="Count architectures that compute the same once (up to 10^6 genotypes)."
+        ),
     ] = False,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,

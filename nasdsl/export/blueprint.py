@@ -566,7 +566,9 @@ def _attribute_bases(plan: Plan) -> tuple[list[Item], list[str]]:
         plain = identifier(
             item.step.operation if isinstance(item, (Call, Scan)) else _definition(item), "layer"
         )
-        if label is None:
+        if isinstance(item, Loop) and not item.assigned and is_single(plan, item):
+            bases.append(identifier(item.uses[0].definition, "layer"))
+        elif label is None:
             bases.append(plain)
         elif not identifier(label, "0")[0].isalpha() or label[0].isdigit():
             bases.append(f"{purpose}_{identifier(label, '').strip('_')}" if purpose else plain)

@@ -431,6 +431,9 @@ class _Writer:
         self.remaining -= expression.refs
         names: list[str] = []
         for id in use.makes:
+            named = self.words.name(id)
+            if named is not None:
+                self.wanted.setdefault(id, identifier(named))
             name = self._variable(id, None)
             self._assign(id, name)
             names.append(name)
@@ -557,7 +560,7 @@ class _Writer:
             self.lines += statement(self.indent, f"{name} = ", make, self._shape(id))
             self._assign(id, name)
         self.given |= set(states)
-        live = self._live() | self.taken | kept | set(states)
+        live = self._live() | self.taken | self.given | kept | set(states)
         outputs = free("outputs", live)
         index = free("t", live | {outputs})
         # What the next turn reads must not be overwritten in this one.
@@ -612,6 +615,9 @@ class _Writer:
         changed = [
             (states[old], self._take(new)) for old, new in zip(body.states, body.new_states, strict=True)
         ]
+        for name, expression in changed:
+            if expression.node == name:
+                self.remaining -= expression.refs
         changed = [(name, expression) for name, expression in changed if expression.node != name]
         if not changed:
             return

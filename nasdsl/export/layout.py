@@ -93,7 +93,8 @@ def _broken(indent: int, prefix: str, node: Node, suffix: str) -> list[str]:
         return [line]
     if isinstance(node, Bracket):
         inner = ", ".join(map(flat, node.items))
-        if deeper + len(inner) <= WIDTH:
+        # Arguments may stand on one line of their own, the entries of a list or tuple may not.
+        if deeper + len(inner) <= WIDTH and (node.head or len(node.items) == 1):
             body = [f"{' ' * deeper}{inner}"]
         else:
             # A single argument takes no comma behind it.

@@ -43,7 +43,11 @@ def write_onnx(
     ``program`` is the network's program, if it has been exported already. Raises NasError (N956 to N958).
     """
     if opset not in OPSETS:
-        raise failure("N958", f"opset {opset} isn't supported", help=f"take {OPSETS[0]} to {OPSETS[-1]}; {OPSET} is usual")
+        raise failure(
+            "N958",
+            f"opset {opset} isn't supported",
+            help=f"take {OPSETS[0]} to {OPSETS[-1]}; {OPSET} is usual",
+        )
     if program is None:
         program = export_program(
             network,
@@ -64,7 +68,11 @@ def write_onnx(
     assert exported is not None
     model = exported.model_proto
     _name_dimensions(model, network)
-    known: dict[str, Any] = {"space": network.space_name, "genotype": dict(network.genotype), "nasdsl": VERSION}
+    known: dict[str, Any] = {
+        "space": network.space_name,
+        "genotype": dict(network.genotype),
+        "nasdsl": VERSION,
+    }
     if classes is not None:
         known["classes"] = list(classes)
     if preprocessing is not None:
@@ -102,7 +110,10 @@ def _check(model: Any, network: Network) -> None:
             free = axis == 0 or not isinstance(shape.dims[axis - 1], int)
             if free and not dim.dim_param:
                 what = "batch" if axis == 0 else str(shape.dims[axis - 1])
-                raise failure("N957", f"the dimension `{what}` of `{value.name}` became {dim.dim_value} in the ONNX file")
+                raise failure(
+                    "N957",
+                    f"the dimension `{what}` of `{value.name}` became {dim.dim_value} in the ONNX file",
+                )
 
 
 def run_onnx(path: Path, inputs: Mapping[str, np.ndarray], threads: int = 1) -> list[np.ndarray]:

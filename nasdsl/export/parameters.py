@@ -237,6 +237,10 @@ def _size_name(
     goes_out = any(sizes.holds(parameter.values) for sizes in outputs)
     if (goes_in and goes_out) or (len(sizes) == 1 and (goes_in or goes_out)):
         return word
+    if goes_in and not any(
+        s.holds(p.values) for p in sizes if p is not parameter for s in (*inputs, *outputs)
+    ):
+        return word
     if goes_in:
         others = {
             name

@@ -35,7 +35,7 @@ class Deployed(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         first, *others = inputs
         if self.normalised:
-            first = (first - self.mean) / self.std
+            first = (first - self.get_buffer("mean")) / self.get_buffer("std")
         output = self.network(first, *others)
         if not self.probabilities:
             return output

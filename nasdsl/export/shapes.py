@@ -42,6 +42,10 @@ class ShapeWords:
             return item.makes
         return (item.step.id,) if isinstance(item, Call) else tuple(item.makes)
 
+    def name(self, id: int) -> str | None:
+        """The author's name for a tensor, in whatever body it was made."""
+        return self.structure.names.get(id)
+
     def shape(self, id: int) -> str:
         """``[N, 16, 32, 32]``, ``[N, channels, H, W]``; nothing where it is not known."""
         ids = self.rows.get(id)

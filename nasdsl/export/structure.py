@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Union
 
 from nasdsl.diagnostics import failure
-from nasdsl.space.architecture import GATE, ZEROS, Architecture, Step
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step
 from nasdsl.space.graph import Scope
 from nasdsl.space.operation import Catalogue, TorchCall
 from nasdsl.space.size import Size
@@ -160,6 +160,7 @@ class Structure:
     root: Use
     readers: dict[int, set[int]] = field(repr=False)
     shapes: dict[int, Shape] = field(repr=False)
+    names: dict[int, str] = field(repr=False)
 
     def uses(self) -> Iterator[Use]:
         """Every use, those inside before those around them."""
@@ -176,11 +177,12 @@ def _uses_of(item: Item) -> Iterator[Use]:
         yield item
 
 
-def _shapes(steps: Iterable[Step]) -> Iterator[tuple[int, Shape]]:
+def _flattened(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, those of scans' bodies among them."""
     for step in steps:
-        yield step.id, step.shape
+        yield step
         if step.body is not None:
-            yield from _shapes(step.body.steps)
+            yield from _flattened(step.body.steps)
 
 
 def _local_zeros(steps: Sequence[Step], kept: set[int]) -> list[Step]:
@@ -268,7 +270,10 @@ class _Finder:
         root = Use(scope, "space", self.architecture.name, None, self._items(steps, scope))
         root.reads = self.architecture.inputs
         root.makes = tuple(id for _, id in self.architecture.outputs)
-        return Structure(self.architecture, root, self.readers, dict(_shapes(self.steps)))
+        every = list(_flattened(self.steps))
+        shapes = {step.id: step.shape for step in every}
+        names = {step.id: step.name for step in every if step.name is not None}
+        return Structure(self.architecture, root, self.readers, shapes, names)
 
     def _note_readers(self, steps: Iterable[Step]) -> None:
         for step in steps:
@@ -311,7 +316,7 @@ class _Finder:
         return next((s for s in below if s.kind != "scan" and s.id not in self.dissolved), None)
 
     def _leaf(self, step: Step, base: Scope) -> Item:
-        if step.operation == GATE:
+        if step.operation in (GATE, MIX):
             raise failure(
                 "N952", f"`{self.architecture.name}` is still being searched: decide it without gates first"
             )
@@ -386,8 +391,15 @@ class _Finder:
             found[path[-1].definition].add(("", ""))
         return found
 
+    def _wrapped(self, items: list[Item], scope: Scope) -> Use:
+        """A copy of a pipeline in a repeat, which has no name of its own."""
+        copy = Use(scope, "op", "layer", None, items)
+        self._connect(copy)
+        return copy
+
     def _copies(self, items: list[Item], scope: Scope) -> list[Item]:
         """The copies of a pipeline without a name, each as a use of its own; other bodies as they are."""
+        items = [self._wrapped([item], scope) if _is_repeat(item) else item for item in items]
         if all(isinstance(item, Use) for item in items) and _is_chain(items):
             definitions = [item.definition for item in items if isinstance(item, Use)]
             if len(set(definitions)) == 1:
@@ -400,12 +412,14 @@ class _Finder:
                 continue
             copies: list[Item] = []
             for start in range(0, len(items), length):
-                copy = Use(scope, "op", "layer", None, items[start : start + length])
-                self._connect(copy)
-                copies.append(copy)
+                copies.append(self._wrapped(items[start : start + length], scope))
             if length > 1 and _is_chain(copies):
                 return copies
         return items
+
+
+def _is_repeat(item: Item) -> bool:
+    return isinstance(item, Use) and item.kind == "repeat"
 
 
 def _outline(item: Item) -> object:
@@ -431,7 +445,7 @@ def _spliced(items: list[Item]) -> list[Item]:
     """Repeats that are no chain of uses are written out."""
     found: list[Item] = []
     for item in items:
-        if isinstance(item, Use) and item.kind == "repeat":
+        if isinstance(item, Use) and _is_repeat(item):
             if all(isinstance(copy, Use) for copy in item.items) and _is_chain(item.items):
                 found.append(item)
             else:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from lark import Token
 
 from nasdsl.diagnostics import Diagnostic, Note, Span
-from nasdsl.language.syntax_errors import Complaint, mended
+from nasdsl.language.fault import Complaint, mended
 from nasdsl.language.tokens import BRACKETS, CLOSER, END, OPENER, OPERATORS, STATEMENT_WORDS, Tokens, make
 
 MAX_REPAIRS = 20
 _MAX_SUSPECTS = 40
+# Tokens looked at in all; in a very large file the first suspect has to do.
+_PATIENCE = 3_000_000
 _HEADERS = frozenset((*(word.upper() for word in STATEMENT_WORDS), "ELSE", "CHOOSE"))
 
 
@@ -47,6 +49,7 @@ def repair(tokens: Tokens) -> tuple[Tokens, list[Complaint]]:
     """The tokens with matching brackets, and what had to be said about them."""
     complaints: list[Complaint] = []
     left = unmatched(tokens)
+    patience = _PATIENCE
     while left and len(complaints) < MAX_REPAIRS:
         best: tuple[int, Tokens, _Suspect] | None = None
         for number, suspect in enumerate(_suspects(tokens)):
@@ -54,7 +57,8 @@ def repair(tokens: Tokens) -> tuple[Tokens, list[Complaint]]:
             rest = unmatched(candidate)
             if best is None or rest < best[0]:
                 best = rest, candidate, suspect
-            if rest == 0 or number > _MAX_SUSPECTS:
+            patience -= len(tokens)
+            if rest == 0 or number > _MAX_SUSPECTS or patience < 0:
                 break
         if best is None:
             break
@@ -122,11 +126,16 @@ class _Suspect:
             place = tokens.after(self.index - 1)
             message = f"the body that ends with `{BRACKETS[CLOSER[self.kind]]}` has no `{text}`"
             return Complaint(
-                Diagnostic("N002", message, place, f"`{text}` is missing here", help=mended(place, f" {text}"))
+                Diagnostic(
+                    "N002", message, place, f"`{text}` is missing here", help=mended(place, f" {text}")
+                )
             )
         assert self.opener is not None
         place, help_ = tokens.after(self.index - 1), None
-        new_line, one_line = tokens.starts_line(self.index), tokens.line(self.opener) == tokens.line(self.index - 1)
+        new_line, one_line = (
+            tokens.starts_line(self.index),
+            tokens.line(self.opener) == tokens.line(self.index - 1),
+        )
         if one_line:
             help_ = mended(place, text)
         elif new_line and tokens.kind(self.index) in ("RPAR", "RSQB"):
@@ -200,7 +209,8 @@ def _ends_of_line(tokens: Tokens, index: int, stack: list[_Open]) -> Iterator[_S
         return
     yield from _open_parameters(tokens, index, stack)
     last, first = tokens.kind(index - 1), tokens.kind(index)
-    if last == "LBRACE" and len(stack) > 1 and stack[-2].kind != "LBRACE" and stack[-2].line == stack[-1].line:
+    header = len(stack) > 1 and stack[-2].kind != "LBRACE" and stack[-2].line == stack[-1].line
+    if last == "LBRACE" and header and tokens.header_before(index - 1) != "CHOOSE":
         yield _Suspect("insert", index - 1, CLOSER[stack[-2].kind], stack[-2].index)
     if last in CLOSER or last in OPERATORS or last in ("COMMA", "EQUAL", "COLON"):
         return
@@ -214,7 +224,9 @@ def _ends_of_line(tokens: Tokens, index: int, stack: list[_Open]) -> Iterator[_S
 def _open_parameters(tokens: Tokens, end: int, stack: list[_Open]) -> Iterator[_Suspect]:
     """`op name(x, stride = 1 = …` or `op name(x {`: parameters that run into the body."""
     for entry in stack[-2:]:
-        definition = tokens.kind(entry.index - 2) in ("OP", "CELL", "SPACE") and tokens.kind(entry.index - 1) == "NAME"
+        definition = (
+            tokens.kind(entry.index - 2) in ("OP", "CELL", "SPACE") and tokens.kind(entry.index - 1) == "NAME"
+        )
         if entry.kind == "LPAR" and definition and entry.line == tokens.line(end - 1):
             bodies = [i for i in range(entry.index, end) if tokens.kind(i) == "EQUAL"][-1:]
             if tokens.kind(end - 1) == "LBRACE":

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from nasdsl.diagnostics import Source, Span
@@ -113,7 +114,9 @@ def _level(node: syntax.Expression) -> int:
     return _POSTFIX
 
 
-def _flat(node: syntax.Expression, level: int = _EXPRESSION, inside: bool = False, tight: bool = False) -> str:
+def _flat(
+    node: syntax.Expression, level: int = _EXPRESSION, inside: bool = False, tight: bool = False
+) -> str:
     """``node`` on one line, where an operand of ``level`` is wanted.
 
     ``inside`` brackets, numbers to choose from stand close (``3|5``); ``tight`` are sums in indices
@@ -144,7 +147,9 @@ def _flat(node: syntax.Expression, level: int = _EXPRESSION, inside: bool = Fals
         case syntax.Index():
             return f"{_flat(node.value, _POSTFIX, inside)}[{_flat(node.index, inside=True, tight=True)}]"
         case syntax.Rest():
-            return f"{_flat(node.value, _POSTFIX, inside)}[{_flat(node.start, _SUM, inside=True, tight=True)}..]"
+            return (
+                f"{_flat(node.value, _POSTFIX, inside)}[{_flat(node.start, _SUM, inside=True, tight=True)}..]"
+            )
         case syntax.Negate():
             return f"-{_flat(node.operand, _UNARY, inside, tight)}"
         case syntax.Binary():
@@ -233,7 +238,9 @@ def _choose_head(node: syntax.Choose) -> str:
 
 def _targets(targets: Sequence[syntax.Target]) -> str:
     return ", ".join(
-        target.name if target.index is None else f"{target.name}[{_flat(target.index, inside=True, tight=True)}]"
+        target.name
+        if target.index is None
+        else f"{target.name}[{_flat(target.index, inside=True, tight=True)}]"
         for target in targets
     )
 
@@ -360,7 +367,9 @@ class _Layout:
 
     # --- statements
 
-    def _statements(self, statements: Sequence[syntax.Node], indent: int, end: int, top: bool = False) -> None:
+    def _statements(
+        self, statements: Sequence[syntax.Node], indent: int, end: int, top: bool = False
+    ) -> None:
         """Statements with the comments and the blank lines between them, up to the offset ``end``."""
         first = len(self.lines)
         last = -1
@@ -400,11 +409,15 @@ class _Layout:
         if self._known(statement.span):
             if last >= 0 and self._blank_between(last, statement.span.start):
                 return True
-            commented = previous is not None and last > previous.span.end and not self._broken_between(
-                previous.span.end, last
+            commented = (
+                previous is not None
+                and last > previous.span.end
+                and not self._broken_between(previous.span.end, last)
             )
-            return isinstance(previous, syntax.Import) and not isinstance(statement, syntax.Import) and (
-                commented or last == previous.span.end
+            return (
+                isinstance(previous, syntax.Import)
+                and not isinstance(statement, syntax.Import)
+                and (commented or last == previous.span.end)
             )
         if previous is None:
             return False
@@ -495,7 +508,9 @@ class _Layout:
         flat = _flat(body)
         if not below and not self._wants_break(body) and len(f"{header} {flat}") > WIDTH:
             # A body that fits a line of its own is easier to read there than broken.
-            below = indent + _STEP + len(flat) <= WIDTH or not isinstance(body, syntax.Pipe | syntax.Call | syntax.Choose)
+            below = indent + _STEP + len(flat) <= WIDTH or not isinstance(
+                body, syntax.Pipe | syntax.Call | syntax.Choose
+            )
         if below:
             if known:
                 self._trail(end)
@@ -520,9 +535,7 @@ class _Layout:
         self.lines.append(f"{before} else {{")
         self._body(node.otherwise, brace.closes + 1 if brace else 0, indent, may_join=joined)
 
-    def _body(
-        self, body: Sequence[syntax.Statement], after: int, indent: int, may_join: bool = True
-    ) -> bool:
+    def _body(self, body: Sequence[syntax.Statement], after: int, indent: int, may_join: bool = True) -> bool:
         """The statements of a body behind a header that ends with ``{``; whether it went on one line."""
         brace = self._body_brace(after, body) if all(self._known(s.span) for s in body) else None
         if not body and (brace is None or not self._pending(brace.closes)):
@@ -578,8 +591,10 @@ class _Layout:
             case syntax.Pipe(stages=stages):
                 return self._any_break(stages) or any(self._wants_break(stage) for stage in stages)
             case syntax.Choose(items=items):
-                return self._opened(node.span, items[0].span) or self._holds_comment(node.span) or any(
-                    self._wants_break(item.value) for item in items
+                return (
+                    self._opened(node.span, items[0].span)
+                    or self._holds_comment(node.span)
+                    or any(self._wants_break(item.value) for item in items)
                 )
             case syntax.List(items=items) | syntax.Tuple(items=items):
                 if not items:
@@ -611,7 +626,7 @@ class _Layout:
         return False
 
     def _any_break(self, parts: Sequence[syntax.Node]) -> bool:
-        return any(self._broken(a.span, b.span) for a, b in zip(parts, parts[1:], strict=False))
+        return any(self._broken(a.span, b.span) for a, b in pairwise(parts))
 
     def _leading_break(self, first: syntax.Alternative) -> bool:
         """Whether the author began alternatives on a line of their own, with a ``|``."""
@@ -674,7 +689,11 @@ class _Layout:
         if self._known(first):
             bar = self.text_of_source[: first.start].rstrip(" \t\r\n|")
             comment = self._pending(first.start)
-            if comment and not self._broken_between(comment.start, comment.start) and comment.start >= len(bar):
+            if (
+                comment
+                and not self._broken_between(comment.start, comment.start)
+                and comment.start >= len(bar)
+            ):
                 self._trail(len(bar))
         width = self._label_width(node.items)
         for number, item in enumerate(node.items):
@@ -703,7 +722,12 @@ class _Layout:
                 continue
             text = _flat(stage, _OR, inside)
             new_line = self._broken(stages[number - 1].span, stage.span)
-            if not authored and number == 1 and prefix.strip() and self._too_long(prefix, node, suffix, inside):
+            if (
+                not authored
+                and number == 1
+                and prefix.strip()
+                and self._too_long(prefix, node, suffix, inside)
+            ):
                 new_line = True
             wants_break = self._wants_break(stage)
             if not new_line and not wants_break and len(f"{self.lines[-1]} -> {text}{end}") > WIDTH:
@@ -731,7 +755,14 @@ class _Layout:
         if node.clauses:
             item = node.items[0]
             self._flush(item.span, below)
-            self._emit(" " * below + self._label(item, 0).ljust(self._label_width(node.items)), item.value, "", below, _PIPED, True)
+            self._emit(
+                " " * below + self._label(item, 0).ljust(self._label_width(node.items)),
+                item.value,
+                "",
+                below,
+                _PIPED,
+                True,
+            )
             self._trail(item.span)
             self._clauses(node.clauses, below)
         else:
@@ -804,7 +835,9 @@ class _Layout:
     def _if_expression(
         self, prefix: str, node: syntax.IfExpression, suffix: str, indent: int, inside: bool
     ) -> None:
-        head = f"{prefix}if {_flat(node.condition, _OR, inside)} then {_flat(node.then, _PIPED, inside)} else "
+        head = (
+            f"{prefix}if {_flat(node.condition, _OR, inside)} then {_flat(node.then, _PIPED, inside)} else "
+        )
         plain = not self._wants_break(node.condition) and not self._wants_break(node.then)
         if plain and len(head) < WIDTH and self._wants_break(node.otherwise):
             self._emit(head, node.otherwise, suffix, indent, _PIPED, inside)
@@ -825,7 +858,10 @@ class _Layout:
         for number, (operator, operand) in enumerate(rest):
             end = suffix if number == len(rest) - 1 else ""
             line = self.lines[-1]
-            if self._wants_break(operand) or len(f"{line} {operator} {_flat(operand, own + 1, inside)}{end}") <= WIDTH:
+            if (
+                self._wants_break(operand)
+                or len(f"{line} {operator} {_flat(operand, own + 1, inside)}{end}") <= WIDTH
+            ):
                 self.lines.pop()
                 at = len(line) - len(line.lstrip())
                 self._emit(f"{line} {operator} ", operand, end, at, own + 1, inside)

@@ -18,8 +18,8 @@ from lark.parsers.lalr_parser_state import ParseConf, ParserState
 
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Note, Source, Span
-from nasdsl.language import brackets, syntax, syntax_errors
-from nasdsl.language.syntax_errors import MAX_COMPLAINTS, Complaint, Fault
+from nasdsl.language import brackets, syntax, syntax_errors, unreadable
+from nasdsl.language.fault import MAX_COMPLAINTS, Complaint, Fault
 from nasdsl.language.tokens import CLOSER, END, OPENER, Tokens, make
 from nasdsl.language.tree_builder import TreeBuilder
 
@@ -41,6 +41,9 @@ def parse(source: Source, *, nesting: int = NESTING, chain: int = CHAIN) -> synt
     if brackets.unmatched(tokens):
         tokens, said = brackets.repair(tokens)
         complaints += said
+        if brackets.unmatched(tokens):
+            # Too many to guess at; what a parser would say about them helps nobody.
+            raise NasError(*[complaint.diagnostic for complaint in _first_a_line(complaints, [])])
     file, said = _Run(tokens).file()
     complaints = _first_a_line(complaints, said)
     if complaints or file is None:
@@ -68,7 +71,7 @@ def read_tokens(source: Source) -> Tokens:
 
 def _readable_tokens(source: Source) -> tuple[Tokens, list[Complaint]]:
     idle = _lark().parse_interactive(source.text)
-    items, complaints = syntax_errors.readable(source, idle.lexer_thread.lex(idle.parser_state))
+    items, complaints = unreadable.readable(source, idle.lexer_thread.lex(idle.parser_state))
     length = len(source.text)
     line, column = source.position(length)
     if items and items[-1].line == line:
@@ -86,7 +89,7 @@ def _lark() -> Lark:
         lexer="basic",
         keep_all_tokens=True,
         maybe_placeholders=False,
-        postlex=_KeepBadTokens(),  # type: ignore[arg-type]
+        postlex=_KeepBadTokens(),
     )
 
 
@@ -235,7 +238,9 @@ def _check_brackets(tokens: Tokens, nesting: int) -> None:
             if len(stack) > nesting:
                 place = Span(tokens.source, token.start_pos or 0, token.end_pos or 0)
                 first = Span(tokens.source, stack[0].start_pos or 0, stack[0].end_pos or 0)
-                raise NasError(_too_deep(place, f"brackets stand in each other more than {nesting} deep", first))
+                raise NasError(
+                    _too_deep(place, f"brackets stand in each other more than {nesting} deep", first)
+                )
         elif token.type in OPENER and stack:
             stack.pop()
 
@@ -263,10 +268,27 @@ _NESTS = (
 )
 
 
-@cache
-def _children(kind: type[syntax.Node]) -> tuple[str, ...]:
-    texts = ("span", "name_span", "path_span", "operator_span", "name", "label", "doc", "text", "operator", "kind", "path")
-    return tuple(f.name for f in fields(kind) if f.name not in texts)
+_LEAVES = frozenset(
+    (
+        "span",
+        "name_span",
+        "path_span",
+        "operator_span",
+        "name",
+        "label",
+        "doc",
+        "text",
+        "operator",
+        "kind",
+        "path",
+    )
+)
+# The fields of each kind of node that may hold nodes.
+_CHILDREN = {
+    kind.__name__: tuple(f.name for f in fields(kind) if f.name not in _LEAVES)
+    for kind in vars(syntax).values()
+    if isinstance(kind, type) and issubclass(kind, syntax.Node)
+}
 
 
 def _check_depth(file: syntax.File, nesting: int, chain: int) -> None:
@@ -280,7 +302,7 @@ def _check_depth(file: syntax.File, nesting: int, chain: int) -> None:
             raise NasError(_too_deep(node.span, f"this is nested more than {nesting} deep"))
         if depth > chain:
             raise NasError(_too_deep(node.span, f"this expression has more than {chain} parts in a row"))
-        for name in _children(type(node)):
+        for name in _CHILDREN[type(node).__name__]:
             value = getattr(node, name)
             for child in value if isinstance(value, tuple) else (value,):
                 if isinstance(child, syntax.Node):

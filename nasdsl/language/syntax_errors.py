@@ -7,15 +7,10 @@ names a terminal of the grammar: the words are those of a person who writes spac
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 
-from lark import Token
-
-from nasdsl.diagnostics import Diagnostic, Note, Source, Span, closest
+from nasdsl.diagnostics import Diagnostic, Note, Span, closest
+from nasdsl.language.fault import Fault, mended, shortened
 from nasdsl.language.tokens import (
     END,
     KEYWORDS,
@@ -24,7 +19,6 @@ from nasdsl.language.tokens import (
     VALUE_ENDS,
     VALUE_STARTS,
     Tokens,
-    make,
 )
 
 TITLES = {
@@ -43,233 +37,6 @@ TITLES = {
     "N013": "`if` as an expression and as a statement mixed up",
 }
 
-# Beyond this many the rest of the messages helps nobody.
-MAX_COMPLAINTS = 100
-
-
-@dataclass(frozen=True)
-class Complaint:
-    """A diagnostic; a weak one gives way to what the parser says about the same line."""
-
-    diagnostic: Diagnostic
-    weak: bool = False
-
-
-def mended(place: Span, replacement: str, lead: str = "write") -> str:
-    """A help line with the line of ``place`` as it should be: ``replacement`` instead of the place.
-
-    >>> source = Source("s.nas", "  y = conv(3 stride = 2)")
-    >>> mended(Span(source, 12, 12), ",")
-    'write `y = conv(3, stride = 2)`'
-    """
-    source = place.source
-    number, column = source.position(place.start)
-    line = source.line(number)
-    before = line[: column - 1].lstrip()
-    after = _COMMENT.sub("", line[column - 1 + place.end - place.start :]).rstrip()
-    text = before + replacement + after
-    if len(text) > _LONG:
-        start = max(0, len(before) - _LONG // 2)
-        start = text.find(" ", start) + 1 if start else 0
-        end = start + _LONG
-        text = ("… " if start else "") + text[start:end].rstrip() + (" …" if end < len(text) else "")
-    return f"{lead} `{text}`"
-
-
-_LONG = 90
-_COMMENT = re.compile(r'\s#(?=[^"]*$).*$')
-
-
-# --- characters, strings and numbers --------------------------------------------------------------
-
-# What people type or paste for a sign or word of the language, and what it stands for.
-_LOOKALIKES = {
-    "→": ("ARROW", "->"),
-    "⟶": ("ARROW", "->"),
-    "≤": ("COMPARISON", "<="),
-    "≥": ("COMPARISON", ">="),
-    "≠": ("COMPARISON", "!="),
-    "×": ("TIMES", "*"),
-    "·": ("TIMES", "*"),
-    "∗": ("TIMES", "*"),
-    "÷": ("TIMES", "/"),
-    "–": ("MINUS", "-"),
-    "—": ("MINUS", "-"),
-    "−": ("MINUS", "-"),
-    "…": ("DOTS", ".."),
-    "∈": ("IN", "in"),
-    "∧": ("AND", "and"),
-    "∨": ("OR", "or"),
-    "¬": ("NOT", "not"),
-    "&": ("AND", "and"),
-    "!": ("NOT", "not"),
-    "（": ("LPAR", "("),
-    "）": ("RPAR", ")"),
-    "，": ("COMMA", ","),
-    "：": ("COLON", ":"),
-    "｜": ("VBAR", "|"),
-}
-_QUOTES = "'“”„‟‘’`«»"
-
-
-def readable(source: Source, items: Iterator[Token]) -> tuple[list[Token], list[Complaint]]:
-    """The tokens, with those that no rule takes replaced by what was probably meant."""
-    tokens: list[Token] = []
-    complaints: list[Complaint] = []
-    skip = 0
-    for token in items:
-        start, end = token.start_pos or 0, token.end_pos or 0
-        if start < skip:
-            continue
-        if token.type == "NUMBER" and not token.isdigit() or len(token) > _MAX_DIGITS:
-            if token.type == "NUMBER" and (too_large := _size_of(token)):
-                place = Span(source, start, end)
-                complaints.append(Complaint(Diagnostic("N005", too_large, place, _RANGE)))
-                token = Token.new_borrow_pos("NUMBER", "1", token)
-        elif token.type.startswith("BAD_"):
-            replaced, said, skip = _mend_token(source, token, tokens[-1] if tokens else None)
-            if said:
-                complaints.append(Complaint(said))
-            if replaced is None:
-                continue
-            token = replaced
-        tokens.append(token)
-    return tokens, complaints
-
-
-_MAX_DIGITS = 100
-_MAX_EXPONENT = 300
-_RANGE = f"up to {_MAX_DIGITS} digits and exponents up to {_MAX_EXPONENT} can be read"
-
-
-def _size_of(token: Token) -> str | None:
-    if len(token) > _MAX_DIGITS:
-        return "this number is too long"
-    exponent = re.search(r"[eE]([+-]?[0-9]+)", token)
-    if exponent and abs(int(exponent[1])) > _MAX_EXPONENT:
-        return "this number is too large or too small"
-    return None
-
-
-def _mend_token(
-    source: Source, token: Token, previous: Token | None
-) -> tuple[Token | None, Diagnostic | None, int]:
-    """What stands for a bad token, what is said about it, and where reading goes on."""
-    start, end = token.start_pos or 0, token.end_pos or 0
-    place = Span(source, start, end)
-    if token.type == "BAD_NUMBER":
-        return Token.new_borrow_pos("NUMBER", "1", token), _bad_number(str(token), place), end
-    if token.type == "BAD_NAME":
-        label = "names are made of the letters a to z and A to Z, digits and `_`"
-        plain = unicodedata.normalize("NFKD", token.replace("ß", "ss")).encode("ascii", "ignore").decode()
-        plain = re.sub(r"\W", "", plain)
-        help_ = f"write `{plain}`" if plain.isidentifier() and plain not in KEYWORDS else None
-        said = Diagnostic("N004", f"`{token}` cannot be a name", place, label, help=help_)
-        return Token.new_borrow_pos("NAME", str(token), token), said, end
-    if token.type == "BAD_STRING":
-        return (
-            Token.new_borrow_pos("STRING", f'"{token[1:]}"', token),
-            Diagnostic(
-                "N004",
-                "this string does not end",
-                place,
-                "a string ends with `\"` on the line where it starts",
-                help=mended(place, _close_string(str(token))),
-            ),
-            end,
-        )
-    return _bad_character(source, token, previous)
-
-
-def _close_string(text: str) -> str:
-    """A string that lost its closing quote: it probably ended before the first space or bracket."""
-    word = re.match(r'"[^\s,()\[\]{}]*', text)
-    length = word.end() if word else len(text)
-    return text[:length] + '"' + text[length:]
-
-
-def _bad_number(text: str, place: Span) -> Diagnostic:
-    number = re.match(r"[0-9]+(\.[0-9]+)?", text)
-    assert number is not None
-    rest = text[number.end() :]
-    message, help_ = f"`{rest}` is glued to the number `{number[0]}`", None
-    if text.count(".") > 1:
-        message = f"`{text}` is no number: it has more than one point"
-    elif "_" in text and text.replace("_", "").isdigit():
-        message, help_ = "digits are not grouped with `_`", mended(place, text.replace("_", ""))
-    elif rest in ("k", "m", "g"):
-        help_ = f"thousands, millions and billions are `K`, `M` and `G`: `{number[0]}{rest.upper()}`"
-    elif rest in ("e", "E"):
-        message, help_ = f"`{text}` has no exponent after `{rest}`", f"write `{number[0]}e3` or `{number[0]}e-3`"
-    elif rest[:1] in "xX" and text.startswith("0"):
-        message = f"`{text}` is no number: numbers are written in tens"
-    elif re.fullmatch(r"[A-Za-z_]\w*", rest):
-        help_ = f"a product is written `{number[0]}*{rest}`; a name cannot begin with a digit"
-    return Diagnostic("N005", message, place, "only `K`, `M` and `G` may follow a number", help=help_)
-
-
-def _bad_character(
-    source: Source, token: Token, previous: Token | None
-) -> tuple[Token | None, Diagnostic | None, int]:
-    text, start = source.text, token.start_pos or 0
-    character = text[start]
-    end = start + 1
-    if character == "\ufeff" and start == 0:
-        return None, None, end
-    line, column = token.line or 0, token.column or 0
-
-    def said(message: str, label: str = "", help: str | None = None) -> Diagnostic:
-        return Diagnostic("N004", message, Span(source, start, end), label, help=help)
-
-    if character in _QUOTES:
-        closing = re.compile(f"[^\"\r\n{_QUOTES}]*[{_QUOTES}]").match(text, end)
-        if closing:
-            end = closing.end()
-            content = text[start + 1 : end - 1]
-            message = said('strings stand between `"`', help=mended(Span(source, start, end), f'"{content}"'))
-            return make("STRING", f'"{content}"', start, end, line, column), message, end
-        return None, said(f'`{character}` cannot be read; strings stand between `"`'), end
-    if character in _LOOKALIKES:
-        kind, meant = _LOOKALIKES[character]
-        if character == "&" and text[end : end + 1] == "&":
-            end += 1
-        written = text[start:end]
-        place = Span(source, start, end)
-        spaced = f" {meant} " if kind in ("AND", "OR") else f"{meant} " if kind == "NOT" else meant
-        told = Diagnostic("N011", f"`{written}` is written `{meant}`", place, help=mended(place, spaced))
-        return make(kind, meant, start, end, line, column), told, end
-    if character.isspace() or unicodedata.category(character) in ("Cf", "Zs", "Zl", "Zp"):
-        end = re.compile(r"[^\S \t\r\n\f]+").match(text, start).end() if character.isspace() else end  # type: ignore[union-attr]
-        name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
-        return None, said(f"a {name} stands here", "only spaces, tabs and line breaks part words"), end
-    if character == ".":
-        digits = re.compile(r"\.[0-9]+").match(text, start)
-        if digits:
-            end = digits.end()
-            place = Span(source, start, end)
-            told = Diagnostic("N005", "a number begins with a digit", place, help=mended(place, f"0{digits[0]}"))
-            return make("NUMBER", f"0{digits[0]}", start, end, line, column), told, end
-        if previous is not None and previous.type in VALUE_ENDS:
-            return None, said("there are no attributes", "`.` only stands inside a number"), end
-        return None, said("`.` only stands inside a number"), end
-    if character == ";":
-        return None, said("`;` is not needed", "a statement ends where its line ends"), end
-    if character == "?":
-        return None, said("`?` means nothing here", help="write `if c then a else b`"), end
-    if character == "^":
-        return None, said("there is no power operator", help="write `x*x`, or `1M` for 10 to the 6"), end
-    run = re.compile(r"[^\w\s\"#(){}\[\],:=|<>+\-*/%.;^]+").match(text, start)
-    if run:
-        end = run.end()
-    if not character.isprintable():
-        return None, said(f"the character U+{ord(character):04X} cannot be read"), end
-    if end - start > 1:
-        return None, said("these characters mean nothing here"), end
-    return None, said(f"`{character}` means nothing here"), end
-
-
-# --- what the parser does not take ----------------------------------------------------------------
-
 _WORDS = {
     "LBRACE": "`{`",
     "RBRACE": "`}`",
@@ -283,141 +50,13 @@ _WORDS = {
     "STRING": "a string",
     "NAME": "a name",
 }
-_DECLARED = {"OP": "operation", "CELL": "cell", "SPACE": "space", "INPUT": "input", "SHARED": "shared operation"}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """The token at ``index``, which the parser cannot take, and the kinds of token it could have taken."""
-
-    tokens: Tokens
-    index: int
-    accepts: frozenset[str]
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.index]
-
-    @property
-    def kind(self) -> str:
-        return self.tokens.kind(self.index)
-
-    @property
-    def previous(self) -> str:
-        """The kind of the token before."""
-        return self.tokens.kind(self.index - 1)
-
-    @property
-    def next(self) -> str:
-        return self.tokens.kind(self.index + 1)
-
-    @property
-    def place(self) -> Span:
-        return self.tokens.span(self.index)
-
-    @property
-    def before(self) -> Span:
-        return self.tokens.span(self.index - 1) if self.index else self.place
-
-    @property
-    def gap(self) -> Span:
-        """Where something is missing between the token before and this one."""
-        return self.tokens.after(self.index - 1)
-
-    @property
-    def new_line(self) -> bool:
-        return self.kind == END or self.tokens.starts_line(self.index)
-
-    @property
-    def wants_value(self) -> bool:
-        return "CHOOSE" in self.accepts
-
-    @property
-    def wants_statement(self) -> bool:
-        return "RETURN" in self.accepts and self.previous in ("LBRACE", "RBRACE", "")
-
-    @property
-    def after_value(self) -> bool:
-        return self.previous in VALUE_ENDS and not self.wants_value and not self.after_body
-
-    @property
-    def after_body(self) -> bool:
-        """Whether the token before closes a body."""
-        opener = self.tokens.partner.get(self.index - 1, -1)
-        return self.previous == "RBRACE" and self.tokens.role(opener) == "body"
-
-    @cached_property
-    def opener(self) -> int:
-        """The bracket around the token, or -1."""
-        return self.tokens.enclosing[self.index]
-
-    @cached_property
-    def inside(self) -> str:
-        """What the bracket around the token is: call, parameters, list, index, group, choice, body or file."""
-        return self.tokens.role(self.opener)
-
-    @cached_property
-    def head(self) -> int:
-        """The token that begins the statement (or the part of a bracket) with the fault."""
-        head = self.index
-        for i in self.tokens.before_in_bracket(self.index):
-            kind = self.tokens.kind(i)
-            if kind == "RBRACE" and self.inside in ("body", "file"):
-                break
-            if kind == "LBRACE" and self.tokens.role(i) == "body":
-                break
-            head = i
-            if self.tokens.starts_line(i) and self.tokens.begins_statement(i):
-                break
-        return head
-
-    def text(self, index: int | None = None) -> str:
-        token = self.token if index is None else self.tokens[index]
-        return "the end of the file" if token.type == END else f"`{token}`"
-
-    def comes(self, *kinds: str) -> bool:
-        """Whether one of these follows on the line, in the same bracket."""
-        line = self.tokens.line(self.index)
-        for i in self.tokens.after_in_bracket(self.index):
-            if self.tokens.line(i) > line:
-                return False
-            if self.tokens.kind(i) in kinds:
-                return True
-        return False
-
-    def stands(self, *kinds: str, since: tuple[str, ...] = ()) -> int | None:
-        """The nearest earlier token of these kinds in the same bracket and statement, up to one of ``since``."""
-        for i in self.tokens.before_in_bracket(self.index):
-            if self.tokens.kind(i) in kinds:
-                return i
-            if self.tokens.kind(i) in since or i == self.head:
-                return None
-        return None
-
-    def operand_before(self) -> str:
-        """The text of the value that ends right before the token."""
-        last = first = self.index - 1
-        while self.tokens.kind(first) in ("RPAR", "RSQB", "RBRACE") and first in self.tokens.partner:
-            first = self.tokens.partner[first]
-            if self.tokens.kind(first - 1) in VALUE_ENDS and self.tokens.kind(first) != "LBRACE":
-                first -= 1
-        return _short(self.tokens.span(first, last))
-
-    def operand_here(self) -> str:
-        """The text of the value that begins with the token."""
-        last = self.index
-        if self.kind in ("LPAR", "LSQB", "LBRACE"):
-            last = self.tokens.partner.get(last, last)
-        while self.tokens.kind(last + 1) in ("LPAR", "LSQB") and last + 1 in self.tokens.partner:
-            if self.tokens.kind(last) not in VALUE_ENDS:
-                break
-            last = self.tokens.partner[last + 1]
-        return _short(self.tokens.span(self.index, last))
-
-
-def _short(place: Span) -> str:
-    text = " ".join(place.text.split())
-    return text if len(text) <= 28 else f"{text[:26].rstrip()}…"
+_DECLARED = {
+    "OP": "operation",
+    "CELL": "cell",
+    "SPACE": "space",
+    "INPUT": "input",
+    "SHARED": "shared operation",
+}
 
 
 def explain(fault: Fault) -> Diagnostic:
@@ -441,7 +80,11 @@ def _where_it_began(fault: Fault) -> Fault:
     if fault.kind == "EQUAL" and "EQUAL" not in fault.accepts and fault.previous in ("NAME", "RSQB"):
         # It took `y` in `x = a -> ⏎ y = b` for what the pipe goes on with.
         name = _first_target(tokens, fault.index - 1)
-        if name > 0 and tokens.starts_line(name) and tokens.kind(name - 1) not in VALUE_ENDS | {"LBRACE", "RBRACE"}:
+        if (
+            name > 0
+            and tokens.starts_line(name)
+            and tokens.kind(name - 1) not in VALUE_ENDS | {"LBRACE", "RBRACE"}
+        ):
             return Fault(tokens, name, frozenset(("CHOOSE", "NAME")))
     return fault
 
@@ -462,11 +105,16 @@ def _first_target(tokens: Tokens, last: int) -> int:
 def _foreign_word(fault: Fault) -> Diagnostic | None:
     """Operators and words of other languages."""
     for first in (fault.index - 1, fault.index):
-        if not 0 <= first < len(fault.tokens) - 2 or fault.tokens.after(first).end != fault.tokens.span(first + 1).start:
+        if (
+            not 0 <= first < len(fault.tokens) - 2
+            or fault.tokens.after(first).end != fault.tokens.span(first + 1).start
+        ):
             continue
         pair = fault.tokens.span(first, first + 1)
         if pair.text == "**":
-            return Diagnostic("N011", "there is no power operator", pair, help="write `x*x`, or `1M` for 10 to the 6")
+            return Diagnostic(
+                "N011", "there is no power operator", pair, help="write `x*x`, or `1M` for 10 to the 6"
+            )
         if pair.text in _FOREIGN_SIGNS:
             meant = _FOREIGN_SIGNS[pair.text]
             message = f"`{pair.text}` is written `{meant.strip()}`"
@@ -547,17 +195,29 @@ def _keyword_as_name(fault: Fault) -> Diagnostic | None:
     if fault.previous in names and follows in VALUE_STARTS | {"STRING"} - {"LPAR", "LSQB"}:
         return None
     is_name = (
-        fault.previous in names
-        and (follows in ("LPAR", "EQUAL", "COLON", "LBRACE", "IN", "COMMA") or fault.previous in ("AS", "IMPORT"))
+        (
+            fault.previous in names
+            and (
+                follows in ("LPAR", "EQUAL", "COLON", "LBRACE", "IN", "COMMA")
+                or fault.previous in ("AS", "IMPORT")
+            )
+        )
         or follows in ("EQUAL", "COLON")
         or (fault.inside == "parameters" and follows in ("COMMA", "RPAR"))
     )
-    if not is_name and fault.wants_value and not (fault.new_line and fault.tokens.begins_statement(fault.index)):
+    if (
+        not is_name
+        and fault.wants_value
+        and not (fault.new_line and fault.tokens.begins_statement(fault.index))
+    ):
         is_name = follows in OPERATORS | {"RPAR", "RSQB", "COMMA"} and word not in ("in", "and", "or", "for")
     if not is_name or (fault.new_line and word in STATEMENT_WORDS and follows not in ("EQUAL", "COLON")):
         return None
     return Diagnostic(
-        "N007", f"`{word}` is a keyword and cannot be a name", fault.place, help=f"choose another name, as `{word}_`"
+        "N007",
+        f"`{word}` is a keyword and cannot be a name",
+        fault.place,
+        help=f"choose another name, as `{word}_`",
     )
 
 
@@ -585,7 +245,7 @@ def _parameters(fault: Fault) -> Diagnostic | None:
     tokens, kind = fault.tokens, fault.kind
     in_input = tokens.kind(fault.index - 2) == "INPUT"
     if "COLON" in fault.accepts and (fault.inside == "parameters" or in_input):
-        if kind in ("OP", "CELL", "LSQB") or in_input and kind == "NAME" and not fault.new_line:
+        if kind in ("OP", "CELL", "LSQB") or (in_input and kind == "NAME" and not fault.new_line):
             message = f"`:` is missing before the type `{fault.operand_here()}`"
             return Diagnostic("N009", message, fault.place, help=mended(fault.gap, ":"))
     if fault.inside != "parameters":
@@ -633,7 +293,10 @@ def _misplaced_label(fault: Fault) -> Diagnostic | None:
             )
     if fault.wants_value:
         return Diagnostic(
-            "N009", "a label is missing before `:`", fault.place, help="a candidate is written `label: operation`"
+            "N009",
+            "a label is missing before `:`",
+            fault.place,
+            help="a candidate is written `label: operation`",
         )
     place = fault.place if label is None else fault.tokens.span(fault.index - 1, fault.index)
     return Diagnostic(
@@ -658,7 +321,9 @@ def _declaration_word(fault: Fault) -> Diagnostic | None:
             word, both = tokens[after], tokens.span(name, after)
             message = f"`{word}` belongs before `{text}`"
             return Diagnostic("N008", message, tokens.span(after), help=mended(both, f"{word} {text}"))
-    if tokens.kind(after) == "NAME" and tokens.line(after) == tokens.line(name) or tokens.kind(after) == "STRING":
+    if (tokens.kind(after) == "NAME" and tokens.line(after) == tokens.line(name)) or tokens.kind(
+        after
+    ) == "STRING":
         word = closest(text, STATEMENT_WORDS)
         if word and fault.index in (name, after):
             help_ = f"did you mean `{word}`?"
@@ -666,10 +331,14 @@ def _declaration_word(fault: Fault) -> Diagnostic | None:
     end = after
     if tokens.kind(end) == "LPAR" and end in tokens.partner:
         end = tokens.partner[end] + 1
-    if tokens.kind(end) == "LBRACE" or (tokens.kind(end) == "EQUAL" and (end > after or fault.inside == "file")):
+    if tokens.kind(end) == "LBRACE" or (
+        tokens.kind(end) == "EQUAL" and (end > after or fault.inside == "file")
+    ):
         words = "`space`, `op` or `cell`" if fault.inside == "file" else "`op` or `cell`"
         message = f"{words} is missing before `{text}`"
-        return Diagnostic("N009", message, place, "a definition begins with a word", help=mended(place, f"op {text}"))
+        return Diagnostic(
+            "N009", message, place, "a definition begins with a word", help=mended(place, f"op {text}")
+        )
     if name == fault.index:
         return None
     if fault.kind == "IN" and fault.comes("LBRACE"):
@@ -684,7 +353,7 @@ def _fresh(fault: Fault, index: int) -> bool:
     """Whether a token is the first of a line that is not meant to go on with the line before."""
     tokens = fault.tokens
     before = index - 1
-    if index == 0 or tokens.kind(before) == "LBRACE" and tokens.role(before) == "body":
+    if index == 0 or (tokens.kind(before) == "LBRACE" and tokens.role(before) == "body"):
         return True
     if tokens.kind(before) == "RBRACE" and tokens.role(tokens.partner.get(before, -1)) == "body":
         return True
@@ -701,11 +370,20 @@ def _alone(fault: Fault) -> Diagnostic | None:
     name = fault.index
     if fault.kind not in VALUE_STARTS or not _fresh(fault, fault.index):
         name = _first_target(tokens, fault.index - 1)
-    if name < 0 or not _fresh(fault, name) or tokens.kind(name) not in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"}:
+    if (
+        name < 0
+        or not _fresh(fault, name)
+        or tokens.kind(name) not in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"}
+    ):
         return None
     if tokens.kind(name) == "STRING" and tokens.kind(name + 1) in ("IMPORT", "FROM"):
         word = "is missing" if tokens.kind(name + 1) == "IMPORT" else "belongs"
-        return Diagnostic("N009", f"`from` {word} before the path", tokens.span(name), help=mended(_start(tokens.span(name)), "from "))
+        return Diagnostic(
+            "N009",
+            f"`from` {word} before the path",
+            tokens.span(name),
+            help=mended(_start(tokens.span(name)), "from "),
+        )
     if fault.inside == "file":
         return Diagnostic(
             "N008",
@@ -717,10 +395,16 @@ def _alone(fault: Fault) -> Diagnostic | None:
         return None
     if name == fault.index and tokens.kind(name - 1) != "RBRACE" and name > 0:
         above = tokens.indent(name - 1)
-        if tokens.indent(name) > above or tokens.kind(fault.head) in ("OP", "CELL") and _is_label(tokens, name):
+        if tokens.indent(name) > above or (
+            tokens.kind(fault.head) in ("OP", "CELL") and _is_label(tokens, name)
+        ):
             return None
     elif name != fault.index:
-        if fault.kind in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"} or fault.kind in ("EQUAL", "COLON", "COMMA"):
+        if fault.kind in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"} or fault.kind in (
+            "EQUAL",
+            "COLON",
+            "COMMA",
+        ):
             return None
     if _is_label(tokens, name):
         return None
@@ -741,85 +425,103 @@ def _is_label(tokens: Tokens, index: int) -> bool:
     return tokens.kind(index) == "NAME" and tokens.kind(index + 1) == "COLON"
 
 
-def _structural_word(fault: Fault) -> Diagnostic | None:
-    """A word or brace that the form asks for: `in`, `then`, `else`, `of`, `import`, `as`, `{`, `=`."""
-    accepts, previous = fault.accepts, fault.previous
+def _missing(fault: Fault, text: str, where: str, help: str | None = None) -> Diagnostic:
+    """A word or sign that the form asks for, before the token or at the end of the line above it."""
+    place, mend = (fault.gap, f" {text}") if fault.new_line else (fault.place, f"{text} {fault.token}")
+    help = help or mended(place, mend)
+    return Diagnostic("N009", f"`{text}` is missing {where}", place, f"`{text}` belongs here", help=help)
 
-    def missing(text: str, what: str, help: str | None = None) -> Diagnostic:
-        place, spaced = fault.place, f"{text} {fault.token}"
-        if fault.new_line:
-            place, spaced = fault.gap, f" {text}"
-        help = help or mended(place, spaced)
-        return Diagnostic("N009", f"`{text}` is missing {what}", place, f"`{text}` belongs here", help=help)
 
-    if previous == "FROM":
+_IMPORT = 'write `from "lib/cifar.nas" import sep_conv`'
+
+
+def _import_parts(fault: Fault) -> Diagnostic | None:
+    """`from lib import f`, `from "lib.nas" f`."""
+    if fault.previous == "FROM":
         place = fault.gap if fault.new_line else fault.place
-        help_ = mended(place, f'"{fault.token}.nas"') if fault.kind == "NAME" else 'write `from "lib/cifar.nas" import sep_conv`'
-        return Diagnostic("N009", "`from` wants a path between `\"`", place, "a path belongs here", help=help_)
-    if fault.kind == "LBRACE" and previous == "EQUAL" and fault.inside in ("file", "body") and fault.next.lower() in STATEMENT_WORDS:
-        message = "a body in braces stands without `=`"
-        both = fault.tokens.span(fault.index - 1, fault.index)
-        return Diagnostic("N001", message, both, help=mended(both, "{"))
+        help_ = mended(place, f'"{fault.token}.nas"') if fault.kind == "NAME" else _IMPORT
+        return Diagnostic("N009", '`from` wants a path between `"`', place, "a path belongs here", help=help_)
+    if "IMPORT" in fault.accepts:
+        return _missing(fault, "import", "after the path", None if fault.kind == "NAME" else _IMPORT)
+    return None
 
-    if "IMPORT" in accepts:
-        return missing("import", "after the path", None if fault.kind == "NAME" else 'write `from "lib/cifar.nas" import sep_conv`')
-    if previous == "ELSE" and "LBRACE" in accepts:
-        return missing("{", "after `else`")
-    if "LBRACE" in accepts and previous == "CHOOSE" and fault.kind not in VALUE_STARTS:
-        return missing("{", "after `choose`")
-    if "OF" in accepts and fault.stands("CHOOSE") is not None:
+
+def _choose_parts(fault: Fault) -> Diagnostic | None:
+    """`choose 2 {…}`, `choose a, b`."""
+    if "LBRACE" in fault.accepts and fault.previous == "OF":
+        return _missing(fault, "{", "after `of`")
+    if "LBRACE" in fault.accepts and fault.previous == "CHOOSE" and fault.kind not in VALUE_STARTS:
+        return _missing(fault, "{", "after `choose`")
+    choose = fault.stands("CHOOSE") if "OF" in fault.accepts else None
+    if choose is None:
+        return None
+    if fault.kind == "LBRACE":
+        return _missing(fault, "of", "after the number to choose")
+    if fault.comes("OF", "LBRACE") or fault.stands("LBRACE") is not None:
+        return None
+    place = fault.tokens.after(choose)
+    message = "`{` is missing after `choose`"
+    return Diagnostic("N009", message, place, "`{` belongs here", help=mended(place, " {"))
+
+
+def _loop_parts(fault: Fault) -> Diagnostic | None:
+    """`for i 1..3 {…}`, `[f(t) for t n]`."""
+    loop = fault.stands("FOR", since=("IN",)) if "IN" in fault.accepts else None
+    if loop is None or fault.kind == "IN" or fault.previous == "FOR" or fault.comes("IN"):
+        return None
+    return _missing(fault, "in", "between the name and what it runs over")
+
+
+def _if_parts(fault: Fault) -> Diagnostic | None:
+    """`if c a else b`, `if c then a`, and the two forms of `if` mixed up."""
+    accepts, tokens = fault.accepts, fault.tokens
+    if "THEN" in accepts and not fault.comes("THEN") and fault.stands("IF", since=("THEN",)) is not None:
         if fault.kind == "LBRACE":
-            return missing("of", "after the number to choose")
-        if not fault.comes("OF", "LBRACE"):
-            choose = fault.stands("CHOOSE")
-            assert choose is not None
-            if fault.stands("LBRACE") is None:
-                place = fault.tokens.after(choose)
-                return Diagnostic("N009", "`{` is missing after `choose`", place, "`{` belongs here", help=mended(place, " {"))
-    if previous == "OF" and "LBRACE" in accepts:
-        return missing("{", "after `of`")
-    loop = fault.stands("FOR", since=("IN",))
-    if loop is not None and "IN" in accepts and fault.kind != "IN" and previous != "FOR":
-        if fault.comes("IN"):
-            return None
-        return missing("in", "between the name and what it runs over")
-    if "THEN" in accepts and not fault.comes("THEN") and (fault.stands("IF", since=("THEN",)) is not None):
-        if fault.kind == "LBRACE":
-            return Diagnostic(
-                "N013",
-                "an `if` in an expression has no braces",
-                fault.place,
-                help="write `if … then … else …`; `if … { … } else { … }` is a statement",
-            )
+            help_ = "write `if … then … else …`; `if … { … } else { … }` is a statement"
+            return Diagnostic("N013", "an `if` in an expression has no braces", fault.place, help=help_)
         if fault.kind not in OPERATORS:
-            return missing("then", "after the condition")
-    if fault.kind == "THEN" and "LBRACE" in accepts:
-        word = fault.stands("IF")
-        if word is not None and not fault.tokens.starts_line(word) and fault.tokens.kind(word - 1) in VALUE_ENDS:
-            return _side_by_side(Fault(fault.tokens, word, frozenset(("ARROW",))))
-        if word is not None and fault.comes("ELSE") and not fault.comes("EQUAL"):
-            return _unused(fault.tokens, word)
-        return Diagnostic(
-            "N013",
-            "an `if` statement has braces",
-            fault.place,
-            help="write `if … { … } else { … }`, or `y = if … then … else …`",
-        )
-    if "ELSE" in accepts and fault.stands("THEN", since=("ELSE",)) is not None and fault.after_value:
+            return _missing(fault, "then", "after the condition")
+    if fault.kind == "THEN" and "LBRACE" in accepts and (word := fault.stands("IF")) is not None:
+        if not tokens.starts_line(word) and tokens.kind(word - 1) in VALUE_ENDS:
+            return _side_by_side(Fault(tokens, word, frozenset(("ARROW",))))
+        if fault.comes("ELSE") and not fault.comes("EQUAL"):
+            return _unused(tokens, word)
+        help_ = "write `if … { … } else { … }`, or `y = if … then … else …`"
+        return Diagnostic("N013", "an `if` statement has braces", fault.place, help=help_)
+    if "ELSE" in accepts and fault.after_value and fault.stands("THEN", since=("ELSE",)) is not None:
         if not fault.comes("ELSE") and fault.kind not in OPERATORS:
-            return missing("else", "after the value of `then`", None if fault.kind in VALUE_STARTS and not fault.new_line else "both sides are written: `if … then … else …`")
-    kind = fault.tokens.header_before(fault.index)
-    if {"LBRACE", "EQUAL"} <= accepts and kind in ("OP", "CELL") and (fault.new_line or not fault.comes("EQUAL", "LBRACE")):
-        word = kind.lower()
+            here = fault.kind in VALUE_STARTS and not fault.new_line
+            both = "both sides are written: `if … then … else …`"
+            return _missing(fault, "else", "after the value of `then`", None if here else both)
+    return None
+
+
+def _body_parts(fault: Fault) -> Diagnostic | None:
+    """The `{` or `=` before a body."""
+    accepts, tokens = fault.accepts, fault.tokens
+    if fault.kind == "LBRACE" and fault.previous == "EQUAL" and fault.inside in ("file", "body"):
+        if fault.next.lower() in STATEMENT_WORDS:
+            both = tokens.span(fault.index - 1, fault.index)
+            return Diagnostic("N001", "a body in braces stands without `=`", both, help=mended(both, "{"))
+    if "LBRACE" in accepts and fault.previous == "ELSE":
+        return _missing(fault, "{", "after `else`")
+    header = tokens.header_before(fault.index)
+    word = header.lower()
+    if header in ("OP", "CELL") and {"LBRACE", "EQUAL"} <= accepts:
+        if not fault.new_line and fault.comes("EQUAL", "LBRACE"):
+            return None
+        place, help_ = fault.gap, f"write `{word} name = relu` or `{word} name(x) {{ return relu(x) }}`"
         if fault.kind == "ARROW" and not fault.new_line:
-            return Diagnostic("N009", f"`=` is missing before the body of this `{word}`", fault.place, "`=` or `{` belongs here", help=mended(fault.place, "="))
-        help_ = mended(fault.gap, " =") if not fault.new_line else f"write `{word} name = relu` or `{word} name(x) {{ return relu(x) }}`"
-        return Diagnostic("N009", f"`=` is missing before the body of this `{word}`", fault.gap, "`=` or `{` belongs here", help=help_)
-    if "LBRACE" in accepts and fault.after_value and fault.kind not in OPERATORS | {"EQUAL"}:
-        if kind in ("FOR", "IF", "SPACE") and not fault.comes("LBRACE"):
-            return missing("{", f"before the body of `{kind.lower()}`")
-    if "EQUAL" in accepts and previous == "NAME" and fault.tokens.kind(fault.index - 2) == "SHARED":
-        return missing("=", "after the name")
+            place, help_ = fault.place, mended(fault.place, "=")
+        elif not fault.new_line:
+            help_ = mended(place, " =")
+        message = f"`=` is missing before the body of this `{word}`"
+        return Diagnostic("N009", message, place, "`=` or `{` belongs here", help=help_)
+    if header in ("FOR", "IF", "SPACE") and "LBRACE" in accepts and fault.after_value:
+        if fault.kind not in OPERATORS | {"EQUAL"} and not fault.comes("LBRACE"):
+            return _missing(fault, "{", f"before the body of `{word}`")
+    if "EQUAL" in accepts and fault.previous == "NAME" and tokens.kind(fault.index - 2) == "SHARED":
+        return _missing(fault, "=", "after the name")
     return None
 
 
@@ -842,7 +544,11 @@ def _assignment(fault: Fault) -> Diagnostic | None:
         )
     name = fault.operand_before()
     return Diagnostic(
-        "N009", f"`=` is missing after `{name}`", fault.place, f"the value of `{name}`", help=mended(fault.gap, " =")
+        "N009",
+        f"`=` is missing after `{name}`",
+        fault.place,
+        f"the value of `{name}`",
+        help=mended(fault.gap, " ="),
     )
 
 
@@ -853,7 +559,6 @@ def _side_by_side(fault: Fault) -> Diagnostic | None:
     left, right = fault.operand_before(), fault.operand_here()
     message = f"`{left}` and `{right}` stand side by side without an operator"
     notes = (Note(fault.before, "the one before"),) if fault.new_line else ()
-    help_: str
     if _is_label(fault.tokens, fault.index):
         if fault.inside == "choice":
             message = f"a comma is missing before the candidate `{fault.token}`"
@@ -866,19 +571,31 @@ def _side_by_side(fault: Fault) -> Diagnostic | None:
             notes,
             mended(_start(fault.place), "| "),
         )
-    if fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("VBAR",) and fault.inside in ("body", "group", "file", "call"):
-        help_ = mended(fault.gap, ":") + f"; or `{left} -> {right}`"
-    elif fault.stands("IF", "FOR", "CHOOSE") is not None or fault.inside == "choice" or (left.endswith(")") and fault.next not in ("LPAR", "ARROW") or "NUMBER" in (fault.previous, fault.kind)) and not fault.new_line and fault.inside not in ("call", "list"):
-        help_ = "write the operator that belongs between them"
-    elif fault.inside == "call" and fault.previous == "NAME" and fault.tokens.kind(fault.index - 2) in ("COMMA", "LPAR"):
-        help_ = mended(fault.gap, " =") + ", or put a comma between them"
-    elif fault.inside in ("call", "list", "parameters"):
-        help_ = mended(fault.gap, ",")
-    elif fault.new_line:
-        help_ = mended(_start(fault.place), "-> ", "to go on with the line above, write")
-    else:
-        help_ = mended(fault.gap, " ->") + ", or the operator you mean"
+    help_ = _parting(fault, left, right)
     return Diagnostic("N003", message, fault.place, "an operator is missing before this", notes, help_)
+
+
+def _parting(fault: Fault, left: str, right: str) -> str:
+    """What could stand between two values."""
+    two_before = fault.tokens.kind(fault.index - 2)
+    if (
+        fault.previous == "NAME"
+        and two_before == "VBAR"
+        and fault.inside in ("body", "group", "file", "call")
+    ):
+        return f"{mended(fault.gap, ':')}; or `{left} -> {right}`"
+    if fault.stands("IF", "FOR", "CHOOSE") is not None or fault.inside == "choice":
+        return "write the operator that belongs between them"
+    if fault.inside == "call" and fault.previous == "NAME" and two_before in ("COMMA", "LPAR"):
+        return f"{mended(fault.gap, ' =')}, or put a comma between them"
+    if fault.inside in ("call", "list", "parameters"):
+        return mended(fault.gap, ",")
+    if fault.new_line:
+        return mended(_start(fault.place), "-> ", "to go on with the line above, write")
+    product = left.endswith(")") and fault.next not in ("LPAR", "ARROW")
+    if product or "NUMBER" in (fault.previous, fault.kind):
+        return "write the operator that belongs between them"
+    return f"{mended(fault.gap, ' ->')}, or the operator you mean"
 
 
 def _start(place: Span) -> Span:
@@ -901,14 +618,28 @@ def _missing_name(fault: Fault) -> Diagnostic | None:
         help_ = f"`{keyword}` is a keyword; a name follows it: `{keyword} name`"
         return Diagnostic("N009", message, place, f"a name belongs after `{keyword}`", help=help_)
     if fault.previous == "FOR":
-        return Diagnostic("N009", "the name of the loop variable is missing", place, help="write `for i in 1..3`")
+        return Diagnostic(
+            "N009", "the name of the loop variable is missing", place, help="write `for i in 1..3`"
+        )
     if fault.previous in ("IMPORT", "AS"):
         word = str(fault.tokens[fault.index - 1])
-        return Diagnostic("N009", f"a name is missing after `{word}`", place, help='write `from "lib/cifar.nas" import sep_conv`')
+        return Diagnostic(
+            "N009",
+            f"a name is missing after `{word}`",
+            place,
+            help=_IMPORT,
+        )
     if fault.previous == "COMMA" and fault.kind != "COMMA":
         return Diagnostic("N009", "a name is missing after the comma", place)
-    if fault.previous == "COLON" or "OP" in fault.accepts and fault.inside == "parameters" and "LSQB" in fault.accepts:
-        return Diagnostic("N009", "a type is missing after `:`", place, help="types are `int`, `op`, `[C, H, W]` or `int[T]`")
+    if fault.previous == "COLON" or (
+        "OP" in fault.accepts and fault.inside == "parameters" and "LSQB" in fault.accepts
+    ):
+        return Diagnostic(
+            "N009",
+            "a type is missing after `:`",
+            place,
+            help="types are `int`, `op`, `[C, H, W]` or `int[T]`",
+        )
     return None
 
 
@@ -936,15 +667,25 @@ def _missing_value(fault: Fault) -> Diagnostic | None:
         place = fault.before
         return Diagnostic("N009", "`return` has no value", place, help="write `return y`")
     if fault.previous == "REQUIRE" and at_end:
-        return Diagnostic("N009", "`require` has no condition", fault.before, help="write `require params <= 5M`")
+        return Diagnostic(
+            "N009", "`require` has no condition", fault.before, help="write `require params <= 5M`"
+        )
     if fault.previous == "EQUAL" and at_end:
         named = tokens.kind(fault.index - 2) == "NAME" and tokens.kind(fault.index - 3) != "COLON"
         name = f" of `{tokens[fault.index - 2]}`" if named else ""
         return Diagnostic("N009", f"the value{name} is missing", fault.gap, "a value belongs after `=`")
     if fault.previous in OPERATORS | {"NOT"} and not (kind in OPERATORS and not at_end):
-        what = "candidate" if fault.previous == "VBAR" else "condition" if fault.previous in ("AND", "OR", "NOT") else "value"
+        what = (
+            "candidate"
+            if fault.previous == "VBAR"
+            else "condition"
+            if fault.previous in ("AND", "OR", "NOT")
+            else "value"
+        )
         place = fault.gap if at_end else fault.place
-        return Diagnostic("N009", f"a {what} is missing after `{previous}`", place, f"`{previous}` wants a {what} after it")
+        return Diagnostic(
+            "N009", f"a {what} is missing after `{previous}`", place, f"`{previous}` wants a {what} after it"
+        )
     if kind in OPERATORS | {"EQUAL"} and fault.previous in OPERATORS | {"EQUAL"} and not fault.new_line:
         message = f"a value is missing between `{previous}` and `{fault.token}`"
         return Diagnostic("N009", message, tokens.span(fault.index - 1, fault.index))
@@ -968,9 +709,19 @@ def _misplaced_word(fault: Fault) -> Diagnostic | None:
     kind, place = fault.kind, fault.place
     word = str(fault.token)
     if kind == "FROM" and fault.inside == "file":
-        return Diagnostic("N008", "imports stand before everything else", place, help="move this line to the top of the file")
+        return Diagnostic(
+            "N008",
+            "imports stand before everything else",
+            place,
+            help="move this line to the top of the file",
+        )
     if kind == "IMPORT":
-        return Diagnostic("N009", "`from` and a path are missing before `import`", place, help='write `from "lib/cifar.nas" import sep_conv`')
+        return Diagnostic(
+            "N009",
+            "`from` and a path are missing before `import`",
+            place,
+            help=_IMPORT,
+        )
     if kind == "ELSE":
         if fault.previous in ("RBRACE", "LBRACE") or fault.after_value:
             help_ = "an `else` follows `if … { … }` or `if … then …`"
@@ -980,12 +731,21 @@ def _misplaced_word(fault: Fault) -> Diagnostic | None:
     if kind == "OF":
         return Diagnostic("N008", "this `of` has no `choose`", place, help="write `choose 2 of { … }`")
     if kind == "AS":
-        return Diagnostic("N008", "`as` stands only in an import", place, help='write `from "lib/cifar.nas" import sep_conv as sep`')
+        return Diagnostic(
+            "N008",
+            "`as` stands only in an import",
+            place,
+            help='write `from "lib/cifar.nas" import sep_conv as sep`',
+        )
     if kind == "LBRACE" and fault.previous == "RBRACE":
         return Diagnostic("N009", "`else` is missing before `{`", place, help=mended(place, "else {"))
     if kind == "LBRACE" and fault.wants_value:
         return Diagnostic("N009", "`choose` is missing before `{`", place, help=mended(place, "choose {"))
-    if kind in ("OP", "CELL", "SPACE", "INPUT", "FROM") and fault.inside == "body" and fault.previous in VALUE_ENDS | {"LBRACE"}:
+    if (
+        kind in ("OP", "CELL", "SPACE", "INPUT", "FROM")
+        and fault.inside == "body"
+        and fault.previous in VALUE_ENDS | {"LBRACE"}
+    ):
         homes = {
             "OP": "an `op` is defined in a file or a space",
             "CELL": "a `cell` is defined in a file or a space",
@@ -1001,9 +761,19 @@ def _misplaced_word(fault: Fault) -> Diagnostic | None:
             place,
             help="a file holds imports, then `space`, `op` and `cell`; a `}` too many may have ended the space above",
         )
-    if kind in ("FOR", "IF") and fault.after_value and fault.inside in ("body", "group") and not fault.new_line:
+    if (
+        kind in ("FOR", "IF")
+        and fault.after_value
+        and fault.inside in ("body", "group")
+        and not fault.new_line
+    ):
         if kind == "FOR":
-            return Diagnostic("N008", "a `for` in an expression stands in brackets", place, help="write `[f(t) for t in n]`, `choose { f(t) for t in n }` or `sum(f(t) for t in n)`")
+            return Diagnostic(
+                "N008",
+                "a `for` in an expression stands in brackets",
+                place,
+                help="write `[f(t) for t in n]`, `choose { f(t) for t in n }` or `sum(f(t) for t in n)`",
+            )
     return None
 
 
@@ -1012,26 +782,37 @@ def _list_or_index(fault: Fault) -> Diagnostic | None:
     tokens, opener = fault.tokens, fault.opener
     if fault.inside == "index" and fault.kind in ("COMMA", "FOR"):
         if (fault.kind == "COMMA" and fault.next == "RSQB") or opener not in tokens.partner:
-            return Diagnostic("N001", "an index is a single number", fault.place, help="write `n[i]`, `n[2..5]` or `n[2..]`")
-        left, right = tokens[opener - 1], _short(tokens.span(opener, tokens.partner[opener]))
+            return Diagnostic(
+                "N001", "an index is a single number", fault.place, help="write `n[i]`, `n[2..5]` or `n[2..]`"
+            )
+        left, right = tokens[opener - 1], shortened(tokens.span(opener, tokens.partner[opener]))
         message = f"`{left}` and `{right}` stand side by side without an operator"
         place = tokens.span(opener)
         at = Fault(tokens, opener, frozenset())
         if at.stands("FOR", since=("IN",)) is not None:
-            return Diagnostic("N009", f"`in` is missing after `{left}`", place, help=mended(_start(place), "in "))
+            return Diagnostic(
+                "N009", f"`in` is missing after `{left}`", place, help=mended(_start(place), "in ")
+            )
         if at.stands("IF", "REQUIRE", since=("THEN", "IN", "COMPARISON")) is not None:
             message = f"`in` or a comparison is missing after `{left}`"
             return Diagnostic("N009", message, place, help=mended(_start(place), "in "))
-        if opener - 1 == at.head and tokens.kind(opener - 1) == "NAME":
-            help_ = mended(tokens.after(opener - 1), " =")
-        elif tokens.role(tokens.enclosing[opener]) == "call" and tokens.kind(opener - 2) in ("LPAR", "COMMA"):
+        if (opener - 1 == at.head and tokens.kind(opener - 1) == "NAME") or (
+            tokens.role(tokens.enclosing[opener]) == "call" and tokens.kind(opener - 2) in ("LPAR", "COMMA")
+        ):
             help_ = mended(tokens.after(opener - 1), " =")
         else:
             help_ = f"an operation is applied to a list in round brackets: `{left}({right})`"
-        return Diagnostic("N003", message, place, "this reads as an index, which is a single number", help=help_)
+        return Diagnostic(
+            "N003", message, place, "this reads as an index, which is a single number", help=help_
+        )
     bracket = fault.index if fault.kind == "LSQB" else tokens.partner.get(fault.index - 1, -1)
     if fault.kind in ("LSQB", "EQUAL") and tokens.kind(bracket) == "LSQB" and _begins_line(tokens, bracket):
-        return Diagnostic("N009", "a name is missing before `[`", tokens.span(bracket), help=mended(_start(tokens.span(bracket)), "n"))
+        return Diagnostic(
+            "N009",
+            "a name is missing before `[`",
+            tokens.span(bracket),
+            help=mended(_start(tokens.span(bracket)), "n"),
+        )
     return None
 
 
@@ -1042,7 +823,12 @@ def _begins_line(tokens: Tokens, index: int) -> bool:
 def _inside_brackets(fault: Fault) -> Diagnostic | None:
     """A statement word inside round or square brackets, and other things that do not belong there."""
     tokens, kind = fault.tokens, fault.kind
-    if kind == "EQUAL" and fault.inside == "group" and fault.previous == "NAME" and fault.next in VALUE_STARTS:
+    if (
+        kind == "EQUAL"
+        and fault.inside == "group"
+        and fault.previous == "NAME"
+        and fault.next in VALUE_STARTS
+    ):
         message = f"the operation that `{tokens[fault.index - 1]}` is a setting of is missing"
         return Diagnostic("N009", message, tokens.span(fault.opener), "a name belongs before this bracket")
     if kind == "EQUAL" and fault.after_value:
@@ -1067,13 +853,21 @@ def _inside_brackets(fault: Fault) -> Diagnostic | None:
 
 def _one_candidate(fault: Fault) -> Diagnostic | None:
     """`| relu` alone."""
-    if "VBAR" not in fault.accepts or not fault.after_value or fault.kind in VALUE_STARTS:
+    if "VBAR" not in fault.accepts or not fault.after_value:
+        return None
+    if fault.kind in VALUE_STARTS and not fault.new_line:
         return None
     bar = fault.stands("VBAR", since=("COMMA", "EQUAL"))
     if bar is None or fault.tokens.kind(bar - 1) in VALUE_ENDS:
         return None
     place = fault.tokens.span(bar)
-    return Diagnostic("N009", "a choice has two candidates or more", place, "only one follows", help="write `relu | gelu`, or take the `|` out")
+    return Diagnostic(
+        "N009",
+        "a choice has two candidates or more",
+        place,
+        "only one follows",
+        help="write `relu | gelu`, or take the `|` out",
+    )
 
 
 def _brackets(fault: Fault) -> Diagnostic | None:
@@ -1116,7 +910,12 @@ RULES: tuple[Callable[[Fault], Diagnostic | None], ...] = (
     _chained,
     _parameters,
     _misplaced_label,
-    _structural_word,
+    _import_parts,
+    _choose_parts,
+    _loop_parts,
+    _if_parts,
+    _body_parts,
+    _one_candidate,
     _declaration_word,
     _alone,
     _assignment,
@@ -1126,6 +925,5 @@ RULES: tuple[Callable[[Fault], Diagnostic | None], ...] = (
     _missing_value,
     _list_or_index,
     _inside_brackets,
-    _one_candidate,
     _brackets,
 )

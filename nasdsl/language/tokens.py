@@ -16,11 +16,27 @@ BRACKETS = {"LPAR": "(", "RPAR": ")", "LSQB": "[", "RSQB": "]", "LBRACE": "{", "
 # Words that begin a statement or a declaration.
 STATEMENT_WORDS = ("cell", "for", "from", "if", "input", "op", "require", "return", "shared", "space")
 KEYWORDS = frozenset(
-    (*STATEMENT_WORDS, "and", "as", "choose", "else", "false", "import", "in", "not", "of", "or", "then", "true")
+    (
+        *STATEMENT_WORDS,
+        "and",
+        "as",
+        "choose",
+        "else",
+        "false",
+        "import",
+        "in",
+        "not",
+        "of",
+        "or",
+        "then",
+        "true",
+    )
 )
 
 # Token types a value can begin and end with.
-VALUE_STARTS = frozenset(("NAME", "NUMBER", "STRING", "TRUE", "FALSE", "CHOOSE", "LPAR", "LSQB", "NOT", "MINUS"))
+VALUE_STARTS = frozenset(
+    ("NAME", "NUMBER", "STRING", "TRUE", "FALSE", "CHOOSE", "LPAR", "LSQB", "NOT", "MINUS")
+)
 VALUE_ENDS = frozenset(("NAME", "NUMBER", "STRING", "TRUE", "FALSE", "RPAR", "RSQB", "RBRACE"))
 # Operators that want a value on both sides.
 OPERATORS = frozenset(("ARROW", "PLUS", "MINUS", "TIMES", "COMPARISON", "DOTS", "VBAR", "AND", "OR", "IN"))

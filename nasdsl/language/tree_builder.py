@@ -253,9 +253,7 @@ class TreeBuilder:
     def space(self, c: list[Any]) -> syntax.Space:
         parameters = c[2].items if type(c[2]) is Items else ()
         body = tuple(node for node in c[3:] if isinstance(node, syntax.Statement))
-        return syntax.Space(
-            self._place(c), str(c[1]), parameters, body, self._token(c[1]), self._doc(c[0])
-        )
+        return syntax.Space(self._place(c), str(c[1]), parameters, body, self._token(c[1]), self._doc(c[0]))
 
     def imported(self, c: list[Any]) -> syntax.Imported:
         return syntax.Imported(self._place(c), str(c[0]), str(c[2]) if len(c) > 1 else None)

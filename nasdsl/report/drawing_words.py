@@ -25,9 +25,10 @@ class Words:
     """Says what nodes do. Numbers that rest on choices are shown with all their values; with ``assignment`` the value
     that an architecture has stands out."""
 
-    def __init__(self, space: Space, assignment: Sequence[int] | None = None) -> None:
+    def __init__(self, space: Space, assignment: Sequence[int] | None = None, strides: bool = True) -> None:
         self.space = space
         self.assignment = assignment
+        self.strides = strides
 
     def number(self, value: Any) -> Line:
         """``32``, or ``16|24|32`` where it rests on a choice."""
@@ -50,6 +51,7 @@ class Words:
         said: list[Line] = []
         head = _SIGNS.get(node.operation, node.operation)
         first: Line = (Run(head),)
+        apart = False
         match node.operation:
             case "scale":
                 return (Run("× "), *self.number(settings["number"]))
@@ -60,6 +62,8 @@ class Words:
                     return (Run(f"{sign} "), *number)
                 return (*number, Run(f" {sign} ·"))
             case "conv" | "depthwise" | "maxpool" | "avgpool":
+                if settings.get("groups", 1) not in (1,) and settings["groups"] == types[0].dims[0] == settings["channels"]:
+                    head, apart = "depthwise", True
                 first = (Run(f"{head} "), *self._kernel(settings["kernel"], types[0].rank - 1))
             case "reshape" | "identity" | "zero":
                 return first
@@ -67,9 +71,13 @@ class Words:
             if name in ("kernel", "bias", "head_dim", "vocab", "divisor") or (name == "axis" and value == 0):
                 continue
             if name in ("channels", "features"):
-                said.append(self._channels(value, types[0], name, sizes or node.operation in ("embedding", "patchify")))
+                said.append(
+                    self._channels(
+                        value, types[0], name, sizes or node.operation in ("embedding", "patchify")
+                    )
+                )
             elif name in ("stride", "dilation", "groups"):
-                if value != 1:
+                if value != 1 and (self.strides or name != "stride") and not (apart and name == "groups"):
                     said.append((Run(f"{name} "), *self._numbers(value)))
             elif name == "heads":
                 said.append((*self.number(value), Run(" heads")))
@@ -78,7 +86,11 @@ class Words:
                     said.append((Run("causal"),))
             else:
                 said.append(self._numbers(value))
-        return joined([first, *(line for line in said if line)], ", ", after_name=node.operation not in ("conv", "depthwise", "maxpool", "avgpool"))
+        return joined(
+            [first, *(line for line in said if line)],
+            ", ",
+            after_name=node.operation not in ("conv", "depthwise", "maxpool", "avgpool"),
+        )
 
     def _kernel(self, value: Any, rank: int) -> Line:
         if isinstance(value, list):
@@ -103,14 +115,18 @@ class Words:
         letter = "C" if name == "channels" else "D"
         if isinstance(ratio, Diagram):
             leaves = [leaf for leaf in ratio.leaves() if leaf is not UNDEFINED]
-            if len(leaves) <= MOST and len(self._owners(ratio)) == 1:
+            if len(leaves) <= MOST and len(self._owners(ratio)) == 1 and min(leaves) >= 1:
                 return (*self.number(ratio), Run(f" · {letter}"))
             return ()
         if ratio == 1:
             return ()
         if ratio is not None and ratio.denominator == 1 and ratio <= 8:
             return (Run(f"{ratio}{letter}"),)
-        return (Run(f"{letter}/{ratio.denominator}"),) if ratio is not None and ratio.numerator == 1 and ratio.denominator <= 4 else ()
+        return (
+            (Run(f"{letter}/{ratio.denominator}"),)
+            if ratio is not None and ratio.numerator == 1 and ratio.denominator <= 4
+            else ()
+        )
 
     def _ratio(self, value: Any, before: Any) -> Any:
         table = self.space.table

@@ -39,7 +39,9 @@ def is_connected(architecture: Architecture) -> bool:
     """Whether every output depends on an input: a tensor of zeros takes no more than sizes from what it reads."""
     reached: set[int] = set()
     for step in architecture.steps:
-        if step.operation == "input" or (step.operation != ZEROS and any(id in reached for id in step.inputs)):
+        if step.operation == "input" or (
+            step.operation != ZEROS and any(id in reached for id in step.inputs)
+        ):
             reached.add(step.id)
     return all(id in reached for _, id in architecture.outputs)
 

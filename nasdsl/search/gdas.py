@@ -24,18 +24,41 @@ from nasdsl.training.seeds import derive, generator
 
 
 class GdasOptions(Config):
-    lr: float = Field(default=3e-4, gt=0, description="learning rate of the architecture parameters (Adam), as published; a search of some hundred steps wants about 3e-2")
-    beta1: float = Field(default=0.5, ge=0, lt=1, description="Adam's beta1 for the architecture parameters, as published")
-    beta2: float = Field(default=0.999, ge=0, lt=1, description="Adam's beta2 for the architecture parameters, as published")
-    weight_decay: float = Field(default=1e-3, ge=0, description="decay of the architecture parameters (added to their gradient), as published")
-    tau_start: float = Field(default=10.0, gt=0, description="temperature of the Gumbel softmax in the first epoch, as published")
-    tau_end: float = Field(default=0.1, gt=0, description="temperature in the last epoch; linear in between, as published")
+    lr: float = Field(
+        default=3e-4,
+        gt=0,
+        description="learning rate of the architecture parameters (Adam), as published; a search of some hundred steps wants about 3e-2",
+    )
+    beta1: float = Field(
+        default=0.5, ge=0, lt=1, description="Adam's beta1 for the architecture parameters, as published"
+    )
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="Adam's beta2 for the architecture parameters, as published"
+    )
+    weight_decay: float = Field(
+        default=1e-3,
+        ge=0,
+        description="decay of the architecture parameters (added to their gradient), as published",
+    )
+    tau_start: float = Field(
+        default=10.0, gt=0, description="temperature of the Gumbel softmax in the first epoch, as published"
+    )
+    tau_end: float = Field(
+        default=0.1, gt=0, description="temperature in the last epoch; linear in between, as published"
+    )
     estimator: Literal["selected_only", "ones_for_others"] = Field(
         default="selected_only",
         description="gradient of the hard sample: selected_only is the paper's and the DARTS-space code's, ones_for_others the NAS-Bench-201 code's",
     )
-    baseline_decay: float = Field(default=0.9, ge=0, lt=1, description="decay of the moving average of losses that chosen numbers are compared with (ours)")
-    tries: int = Field(default=1000, ge=1, description="genotypes that are drawn where the likeliest one is not in the space")
+    baseline_decay: float = Field(
+        default=0.9,
+        ge=0,
+        lt=1,
+        description="decay of the moving average of losses that chosen numbers are compared with (ours)",
+    )
+    tries: int = Field(
+        default=1000, ge=1, description="genotypes that are drawn where the likeliest one is not in the space"
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +156,9 @@ class Gdas:
     def gumbel(self) -> Tensor:
         """Gumbel(0, 1) noise [choices, K], finite."""
         while True:
-            noise = -torch.empty(self.valid.shape, dtype=torch.float64).exponential_(generator=self.random).log()
+            noise = (
+                -torch.empty(self.valid.shape, dtype=torch.float64).exponential_(generator=self.random).log()
+            )
             if bool(torch.isfinite(noise).all()):
                 return noise
 
@@ -152,14 +177,18 @@ class Gdas:
                 members: dict[str, tuple[int, ...]] = members,
                 taken: dict[str, tuple[int, ...]] = taken,
             ) -> tuple[int, ...]:
-                taken[choice.name] = members[choice.name] if choice.is_sublist else (best[self.rows[choice.name]],)
+                taken[choice.name] = (
+                    members[choice.name] if choice.is_sublist else (best[self.rows[choice.name]],)
+                )
                 return taken[choice.name]
 
             genotype, assignment = follow(self.space, decide)
             # A relaxed assignment is no genotype; what is required of genotypes can't be asked of it.
             if self.nested or permitted(self.space, assignment):
                 return Sample(genotype, _one_hot(taken, self.rows, soft), soft, taken)
-        genotype = self.space.sample(derive(self.seed, "fallback", int(torch.randint(2**31, (), generator=self.random))))
+        genotype = self.space.sample(
+            derive(self.seed, "fallback", int(torch.randint(2**31, (), generator=self.random)))
+        )
         taken = {name: _positions(self.space.choice(name), value) for name, value in genotype.items()}
         return Sample(genotype, _one_hot(taken, self.rows, soft), soft, taken)
 
@@ -188,7 +217,9 @@ class Gdas:
     def architecture_step(self, supernet: Supernet, loss: Callable[[Path], Tensor]) -> float:
         sample = self.sample()
         value = loss(Path(sample.genotype, self.gates(sample), self.options.estimator))
-        (gradient,) = torch.autograd.grad(value, [self.logits], allow_unused=True) if value.requires_grad else (None,)
+        (gradient,) = (
+            torch.autograd.grad(value, [self.logits], allow_unused=True) if value.requires_grad else (None,)
+        )
         if gradient is None:
             gradient = torch.zeros_like(self.logits)
         result = float(value.detach())

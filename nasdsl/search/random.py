@@ -20,7 +20,9 @@ from nasdsl.training.seeds import derive
 
 
 class RandomOptions(Config):
-    candidates: int = Field(default=100, ge=1, description="random genotypes that are ranked with the shared weights")
+    candidates: int = Field(
+        default=100, ge=1, description="random genotypes that are ranked with the shared weights"
+    )
 
 
 @STRATEGIES.add("random")

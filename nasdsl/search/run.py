@@ -61,15 +61,21 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         config, sources = write_toml(settings, explained=True), source_files(space)
         if not (folder / "config.toml").exists():
-            strange = [p.name for p in folder.iterdir() if p.name not in (".lock", "space", ".config.toml.part")]
+            strange = [
+                p.name for p in folder.iterdir() if p.name not in (".lock", "space", ".config.toml.part")
+            ]
             if strange:
-                raise failure("N932", f"`{folder}` is no run folder: it holds `{strange[0]}`", "name another folder")
+                raise failure(
+                    "N932", f"`{folder}` is no run folder: it holds `{strange[0]}`", "name another folder"
+                )
         lock = open(folder / ".lock", "a")  # noqa: SIM115
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            raise failure("N931", f"another process is working on the run in `{folder}`", "name another folder") from None
+            raise failure(
+                "N931", f"another process is working on the run in `{folder}`", "name another folder"
+            ) from None
         run = Run(folder, lock, warn)
         try:
             if (folder / "config.toml").exists():

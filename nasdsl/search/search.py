@@ -75,12 +75,21 @@ def search(
     task = load_task(settings.task, device) if task is None else task.to(device)
     task.check(space)
     if not space.choices:
-        raise failure("N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it")
+        raise failure(
+            "N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it"
+        )
+    settings = about(space, settings, task)
     if folder is None:
         with stopping() as stop:
             return Search(space, task, settings, device, None, on_event, stop).run()
     with Run.open(folder, settings, space, device=device, warn=warn) as run, stopping() as stop:
         return Search(space, task, settings, device, run, on_event, stop).run()
+
+
+def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
+    """The settings with what was really searched: the space with its parameters, and the task."""
+    parameters = {n: v if isinstance(v, int) else str(v) for n, v in space.parameters.items()}
+    return settings.model_copy(update={"space": space.name, "parameters": parameters, "task": task.name})
 
 
 @dataclass
@@ -118,9 +127,14 @@ class Search:
         self.on_event = on_event
         self.stop = stop
         self.began = time.perf_counter()
-        strategy = STRATEGIES.find(settings.strategy)(space, settings.options, derive(settings.seed, "strategy"))
+        strategy = STRATEGIES.find(settings.strategy)(
+            space, settings.options, derive(settings.seed, "strategy")
+        )
         if not isinstance(strategy, WeightSharing):
-            raise failure("N943", f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes yet")
+            raise failure(
+                "N943",
+                f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes yet",
+            )
         self.strategy: WeightSharing = strategy
         self.supernet = Supernet(
             space,
@@ -211,7 +225,9 @@ class Search:
                 loss = objective.loss(outputs, batch.targets, settings.search.smoothing)
             total += self._finite(loss, "the weights", step, path)
             (loss / len(paths)).backward()
-            self.progress.metric += float(objective.metric(outputs.detach(), batch.targets).mean()) / len(paths)
+            self.progress.metric += float(objective.metric(outputs.detach(), batch.targets).mean()) / len(
+                paths
+            )
         clip_gradients(self.parameters, settings.search.clip)
         self.optimizer.step()
         self.progress.losses[0] += total / len(paths)
@@ -233,7 +249,9 @@ class Search:
     def _trial(self, genotype: Genotype) -> None:
         result = self.score(genotype)
         self.history.add(Trial(genotype, result.metric, result.loss))
-        self._event("trial", number=len(self.history), genotype=dict(genotype), metric=result.metric, loss=result.loss)
+        self._event(
+            "trial", number=len(self.history), genotype=dict(genotype), metric=result.metric, loss=result.loss
+        )
         if self.stop():
             self._leave()
 
@@ -248,7 +266,9 @@ class Search:
         self.progress.done = True
         self._event("end", genotype=dict(best.genotype), metric=best.metric, loss=best.loss)
         if self.folder is not None:
-            self.folder.write("genotype.json", json.dumps(dict(best.genotype), indent=2, ensure_ascii=False) + "\n")
+            self.folder.write(
+                "genotype.json", json.dumps(dict(best.genotype), indent=2, ensure_ascii=False) + "\n"
+            )
             self.folder.write("report.md", self._report(best))
         self._save()
 
@@ -295,7 +315,11 @@ class Search:
     def _close_epoch(self, epoch: int, steps: int, rate: float, reported: Mapping[str, float]) -> None:
         progress = self.progress
         probabilities = self.strategy.probabilities()
-        about: Event = {"epoch": epoch + 1, "loss": progress.losses[0] / steps, "metric": progress.metric / steps}
+        about: Event = {
+            "epoch": epoch + 1,
+            "loss": progress.losses[0] / steps,
+            "metric": progress.metric / steps,
+        }
         if self.strategy.learns:
             about["architecture_loss"] = progress.losses[1] / max(1, progress.counts[1])
         about |= {"lr": rate, **reported}
@@ -323,7 +347,9 @@ class Search:
         if self.folder is None:
             raise KeyboardInterrupt
         self._save()
-        raise Interrupted(f"stopped; the same command goes on from here (the run is in `{self.folder.folder}`)")
+        raise Interrupted(
+            f"stopped; the same command goes on from here (the run is in `{self.folder.folder}`)"
+        )
 
     def _save(self) -> None:
         if self.folder is None:
@@ -373,7 +399,11 @@ class Search:
         for name, value in best.genotype.items():
             choice = self.space.choice(name)
             labels = value if isinstance(value, tuple) else (value,)
-            ps = [f"{probabilities[name][choice.labels.index(label)]:.2f}" for label in labels if name in probabilities]
+            ps = [
+                f"{probabilities[name][choice.labels.index(label)]:.2f}"
+                for label in labels
+                if name in probabilities
+            ]
             lines.append(f"| `{name}` | {', '.join(labels)} | {', '.join(ps)} |")
         return "\n".join(lines) + "\n"
 

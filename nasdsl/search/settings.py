@@ -20,14 +20,22 @@ class SearchSettings(Config):
     """What a run is made with. Two runs with equal settings (and versions, threads and device) give equal results."""
 
     space: str = Field(default="", description="the space's name")
-    parameters: dict[str, Number] = Field(default_factory=dict, description="the space's parameters, set with --set")
+    parameters: dict[str, Number] = Field(
+        default_factory=dict, description="the space's parameters, set with --set"
+    )
     task: str = Field(default="digits", description="what is trained on")
     strategy: str = Field(default="gdas", description="who decides what is trained and what wins")
     seed: int = Field(default=0, ge=0, description="of every use of chance in the run")
     device: str = Field(default="auto", description="auto, cpu or cuda")
-    precision: Precision = Field(default="float32", description="float32, or bfloat16 for matrix products (autocast)")
-    channels_last: bool = Field(default=True, description="memory layout of images; faster for convolutions on most machines")
-    ranking_batch: int = Field(default=256, ge=2, description="examples at once where a genotype is scored with shared weights")
+    precision: Precision = Field(
+        default="float32", description="float32, or bfloat16 for matrix products (autocast)"
+    )
+    channels_last: bool = Field(
+        default=True, description="memory layout of images; faster for convolutions on most machines"
+    )
+    ranking_batch: int = Field(
+        default=256, ge=2, description="examples at once where a genotype is scored with shared weights"
+    )
     search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
     options: Config = Field(default=Config(), description="the strategy's own options")
     training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")
@@ -61,7 +69,12 @@ def settings_type(kind: type[Strategy]) -> type[SearchSettings]:
     """The settings with the options of one strategy, and its published recipe as default."""
     recipe = getattr(kind, "recipe", Recipe())
     fields: dict[str, Any] = {
-        "options": (kind.Options, Field(default_factory=kind.Options, description="the strategy's own options")),
+        "options": (
+            kind.Options,
+            Field(default_factory=kind.Options, description="the strategy's own options"),
+        ),
         "search": (Recipe, Field(default=recipe, description="how the supernet's weights are trained")),
     }
-    return cast(type[SearchSettings], create_model(f"{kind.__name__}Settings", __base__=SearchSettings, **fields))
+    return cast(
+        type[SearchSettings], create_model(f"{kind.__name__}Settings", __base__=SearchSettings, **fields)
+    )

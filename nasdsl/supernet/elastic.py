@@ -17,7 +17,9 @@ class Cut:
 
     def __init__(self, indices: tuple[Index, ...]) -> None:
         self.slices = tuple(index if isinstance(index, slice) else slice(None) for index in indices)
-        self.gathered = tuple((axis, index) for axis, index in enumerate(indices) if not isinstance(index, slice))
+        self.gathered = tuple(
+            (axis, index) for axis, index in enumerate(indices) if not isinstance(index, slice)
+        )
         self._positions: dict[torch.device, tuple[Tensor, ...]] = {}
 
     @property

@@ -32,29 +32,59 @@ def multiply(x: Tensor, gate: Tensor, k: int) -> Tensor:
 
 
 def selected_only(x: Tensor, gate: Tensor, k: int) -> Tensor:
-    result: Tensor = _OneHot.apply(x, gate, k, False)
+    result: Tensor = _OneHot.apply(x, gate, k, None)
     return result
 
 
-def ones_for_others(x: Tensor, gate: Tensor, k: int) -> Tensor:
-    result: Tensor = _OneHot.apply(x, gate, k, True)
-    return result
+def ones_for_others() -> Gating:
+    """A gating for one pass: it remembers Σδ, which all edges into a node share."""
+    sums = _LastSum()
+
+    def gating(x: Tensor, gate: Tensor, k: int) -> Tensor:
+        result: Tensor = _OneHot.apply(x, gate, k, sums)
+        return result
+
+    return gating
 
 
-GATINGS: dict[str, Gating] = {
-    "multiply": multiply,
-    "selected_only": selected_only,
+GATINGS: dict[str, Callable[[], Gating]] = {
+    "multiply": lambda: multiply,
+    "selected_only": lambda: selected_only,
     "ones_for_others": ones_for_others,
 }
+"""Each makes the gating of one pass."""
+
+
+class _LastSum:
+    """The sum of the tensor that was asked for last. Holding the tensor keeps its memory from being used again."""
+
+    def __init__(self) -> None:
+        self.tensor: Tensor | None = None
+        self.version = 0
+        self.total: Tensor | None = None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        last = self.tensor
+        if (
+            last is None
+            or self.total is None
+            or last.data_ptr() != tensor.data_ptr()
+            or last.shape != tensor.shape
+            or last.stride() != tensor.stride()
+            or self.version != tensor._version
+        ):
+            self.tensor, self.version, self.total = tensor, tensor._version, tensor.sum()
+        assert self.total is not None
+        return self.total
 
 
 class _OneHot(torch.autograd.Function):
     """Identity forward; backward, the gate's gradient is a dot product with that of the output."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gate: Tensor, k: int, others: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gate: Tensor, k: int, sums: _LastSum | None) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.k, ctx.others = k, others
+        ctx.k, ctx.sums = k, sums
         ctx.gate = gate.detach()
         return x.view_as(x)
 
@@ -65,8 +95,8 @@ class _OneHot(torch.autograd.Function):
             return delta, None, None, None
         (x,) = ctx.saved_tensors
         gradient = torch.zeros_like(ctx.gate)
-        if ctx.others:
-            gradient += delta.sum().to(gradient)
+        if ctx.sums is not None:
+            gradient += ctx.sums.of(delta).to(gradient)
         gradient[ctx.k] = inner(delta, x).to(gradient)
         return delta, gradient, None, None
 

@@ -38,7 +38,9 @@ def module_names(nodes: Iterable[Node]) -> dict[int, str]:
                 taken.add(label)
             labels[key] = label
     return {
-        node.id: ".".join([labels[s.id] for s in node.scope.path() if s.parent is not None] + [labels[-1 - node.id]])
+        node.id: ".".join(
+            [labels[s.id] for s in node.scope.path() if s.parent is not None] + [labels[-1 - node.id]]
+        )
         for node in nodes
     }
 

@@ -18,15 +18,18 @@ Run = Callable[..., Tensor]
 
 
 class Context:
-    """What is known only when a plan runs: the gates, how they act, the dtype of what is made from nothing (zeros),
-    and the sizes of free dimensions."""
+    """What is known only when a plan runs: the gates, how they act, the dtype and layout of what is made from nothing
+    (zeros), and the sizes of free dimensions."""
 
-    __slots__ = ("dtype", "gates", "gating", "sizes")
+    __slots__ = ("channels_last", "dtype", "gates", "gating", "sizes")
 
-    def __init__(self, gates: Mapping[str, Tensor], gating: Gating, dtype: torch.dtype) -> None:
+    def __init__(
+        self, gates: Mapping[str, Tensor], gating: Gating, dtype: torch.dtype, channels_last: bool = False
+    ) -> None:
         self.gates = gates
         self.gating = gating
         self.dtype = dtype
+        self.channels_last = channels_last
         self.sizes: dict[str, int] = {}
 
 
@@ -162,7 +165,10 @@ def _gate(choice: str, candidate: int) -> Run:
 
 def _zeros(shape: Shape) -> Run:
     def run(context: Context, x: Tensor) -> Tensor:
-        return torch.zeros((x.shape[0], *_sizes(shape.dims, context)), dtype=context.dtype, device=x.device)
+        zeros = torch.zeros((x.shape[0], *_sizes(shape.dims, context)), dtype=context.dtype, device=x.device)
+        if context.channels_last and zeros.dim() == 4:
+            zeros = zeros.contiguous(memory_format=torch.channels_last)
+        return zeros
 
     return run
 

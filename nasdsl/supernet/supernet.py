@@ -112,12 +112,14 @@ class Supernet(nn.Module):
         without a gate, or that doesn't exist in the genotype, is run without.
         """
         # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.
-        plan = self.plan(genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others")
+        plan = self.plan(
+            genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others"
+        )
         if self.channels_last:
             inputs = tuple(
                 x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
             )
-        outputs = plan(inputs, Context(gates or {}, GATINGS[gating], self.dtype))
+        outputs = plan(inputs, Context(gates or {}, GATINGS[gating](), self.dtype, self.channels_last))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def plan(self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False) -> Plan:

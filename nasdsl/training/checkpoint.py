@@ -42,7 +42,9 @@ def write_whole(path: Path, data: bytes) -> None:
             os.close(folder)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise failure("N936", f"can't write `{path}`: {error.strerror}", "what was there before is still whole") from None
+        raise failure(
+            "N936", f"can't write `{path}`: {error.strerror}", "what was there before is still whole"
+        ) from None
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

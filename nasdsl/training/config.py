@@ -36,7 +36,9 @@ def override(config: C, assignments: Sequence[str]) -> C:
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise failure("N922", f"`{assignment}` sets nothing", "write `key=value`, as in `training.lr=0.05`")
+            raise failure(
+                "N922", f"`{assignment}` sets nothing", "write `key=value`, as in `training.lr=0.05`"
+            )
         _put(config, values, key, _parse(text.strip()))
     return validated(type(config), values)
 
@@ -79,10 +81,21 @@ def _write(config: Config, prefix: str, lines: list[str], explained: bool) -> No
             continue
         if explained and field.description:
             lines.append(f"# {field.description}")
-        lines.append(f"{name} = {json.dumps(value)}")
+        lines.append(f"{name} = {_toml(value)}")
     for name, table in tables:
         lines += ["", f"[{prefix}{name}]"]
         _write(table, f"{prefix}{name}.", lines, explained)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+            if value
+            else "{}"
+        )
+    # Numbers, booleans, strings and lists of them are written as in JSON, but for what JSON writes as \u escapes.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def keys(kind: type[Config], prefix: str = "") -> Iterator[str]:

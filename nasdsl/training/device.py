@@ -18,10 +18,16 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise failure("N900", f"unknown device `{name}`", did_you_mean(name, ["auto", "cpu", "cuda"]) or "one of auto, cpu, cuda")
+        raise failure(
+            "N900",
+            f"unknown device `{name}`",
+            did_you_mean(name, ["auto", "cpu", "cuda"]) or "one of auto, cpu, cuda",
+        )
     if kind == "cuda":
         if not torch.cuda.is_available():
-            raise failure("N900", "no CUDA device can be used here", "leave `--device` out, or say `--device cpu`")
+            raise failure(
+                "N900", "no CUDA device can be used here", "leave `--device` out, or say `--device cpu`"
+            )
         if number and int(number) >= torch.cuda.device_count():
             raise failure("N900", f"there is no `{name}`: {torch.cuda.device_count()} CUDA devices are here")
     return torch.device(name)

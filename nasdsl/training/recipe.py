@@ -18,16 +18,33 @@ class Recipe(Config):
 
     epochs: int = Field(default=20, ge=1, description="passes over the training part")
     batch: int = Field(default=64, ge=1, description="examples a step")
-    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd as NAS-Bench-201 and DARTS; adamw for transformers")
-    lr: float = Field(default=0.1, gt=0, description="learning rate at the start; 0.1 with batch norm and sgd, about 1e-3 with adamw")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="sgd as NAS-Bench-201 and DARTS; adamw for transformers"
+    )
+    lr: float = Field(
+        default=0.1,
+        gt=0,
+        description="learning rate at the start; 0.1 with batch norm and sgd, about 1e-3 with adamw",
+    )
     lr_end: float = Field(default=0.0, ge=0, description="learning rate at the end of the schedule")
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="how the learning rate goes from lr to lr_end, step by step")
-    warmup: float = Field(default=0.0, ge=0, description="epochs in which the learning rate rises from 0 first")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="how the learning rate goes from lr to lr_end, step by step"
+    )
+    warmup: float = Field(
+        default=0.0, ge=0, description="epochs in which the learning rate rises from 0 first"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd; an adamw beta1 likewise")
     nesterov: bool = Field(default=True, description="sgd looks ahead along its momentum")
     weight_decay: float = Field(default=5e-4, ge=0, description="decay of all weights that a step used")
-    clip: float = Field(default=5.0, ge=0, description="largest norm of a step's gradient; 0 leaves it as it is")
-    smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing: the share of the target spread over all classes")
+    clip: float = Field(
+        default=5.0, ge=0, description="largest norm of a step's gradient; 0 leaves it as it is"
+    )
+    smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="label smoothing: the share of the target spread over all classes",
+    )
     shift: int = Field(default=0, ge=0, description="augmentation: images move by up to so many pixels")
 
 
@@ -40,7 +57,9 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> torch.optim.
     group = list(parameters)
     if recipe.optimizer == "adamw":
         betas = (recipe.momentum, 0.999)
-        return torch.optim.AdamW(group, lr=recipe.lr, betas=betas, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            group, lr=recipe.lr, betas=betas, weight_decay=recipe.weight_decay, fused=True
+        )
     sgd = torch.optim.SGD(
         group,
         lr=recipe.lr,

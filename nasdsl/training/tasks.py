@@ -41,13 +41,17 @@ class Split:
 
     def channels_last(self) -> Split:
         """With images laid out as channels_last, which convolutions on the CPU like better."""
-        laid = tuple(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in self.inputs)
+        laid = tuple(
+            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in self.inputs
+        )
         return Split(laid, self.targets)
 
     def batches(self, size: int) -> Iterator[Split]:
         """In order, the last one as large as what is left."""
         for start in range(0, len(self), size):
-            yield Split(tuple(x[start : start + size] for x in self.inputs), self.targets[start : start + size])
+            yield Split(
+                tuple(x[start : start + size] for x in self.inputs), self.targets[start : start + size]
+            )
 
 
 def shuffled(count: int, size: int, random: torch.Generator, device: torch.device) -> list[Tensor]:
@@ -108,14 +112,19 @@ class Task:
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Task:
         train, test = self.train.to(device, dtype), self.test.to(device, dtype)
-        return Task(self.name, self.summary, train, test, self.shapes, self.outputs, self.objective, self.labels)
+        return Task(
+            self.name, self.summary, train, test, self.shapes, self.outputs, self.objective, self.labels
+        )
 
     def check(self, space: Space) -> None:
         """Raises NasError where the networks of a space can't be trained on this task, with what would make them fit:
         N912 for the inputs, N913 for the outputs."""
         nodes = [space.graph.node(i) for i in space.inputs]
         if len(nodes) != len(self.shapes):
-            raise failure("N912", f"task `{self.name}` has {len(self.shapes)} input(s), space `{space.name}` {len(nodes)}")
+            raise failure(
+                "N912",
+                f"task `{self.name}` has {len(self.shapes)} input(s), space `{space.name}` {len(nodes)}",
+            )
         for node, shape in zip(nodes, self.shapes, strict=True):
             theirs = Shape(tuple(node.type.dims), node.type.dtype)  # type: ignore[arg-type]
             if not _fits(theirs, shape):
@@ -126,7 +135,9 @@ class Task:
                     node.span,
                 )
         if len(space.outputs) != 1:
-            raise failure("N913", f"task `{self.name}` wants one output, space `{space.name}` has {len(space.outputs)}")
+            raise failure(
+                "N913", f"task `{self.name}` wants one output, space `{space.name}` has {len(space.outputs)}"
+            )
         node = space.graph.node(space.outputs[0][1])
         theirs = Shape(tuple(node.type.dims), node.type.dtype)  # type: ignore[arg-type]
         if not _fits(theirs, self.outputs):
@@ -197,7 +208,9 @@ def digits() -> Task:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise failure("N911", "task `digits` needs scikit-learn, which bundles its images", "pip install scikit-learn") from None
+        raise failure(
+            "N911", "task `digits` needs scikit-learn, which bundles its images", "pip install scikit-learn"
+        ) from None
     images, labels = load_digits(return_X_y=True)
     inputs = torch.from_numpy(images).to(torch.float32).view(-1, 1, 8, 8)
     targets = torch.from_numpy(labels).to(torch.int64)
@@ -205,7 +218,13 @@ def digits() -> Task:
 
 
 def classification(
-    name: str, summary: str, inputs: Tensor, targets: Tensor, *, test_share: float = 0.2, labels: Sequence[str] = ()
+    name: str,
+    summary: str,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    test_share: float = 0.2,
+    labels: Sequence[str] = (),
 ) -> Task:
     """A task of images [N, C, H, W] (or anything else real-valued) with class numbers [N].
 

@@ -100,7 +100,9 @@ def fit(
         mean = float(metric / len(order))
         history.append(Epoch(epoch, watch.mean(), mean, rate, time.perf_counter() - started))
         if checkpoint is not None:
-            tensors = prefixed("network", network.state_dict()) | prefixed("optimizer", optimizer_tensors(optimizer))
+            tensors = prefixed("network", network.state_dict()) | prefixed(
+                "optimizer", optimizer_tensors(optimizer)
+            )
             write_checkpoint(checkpoint, tensors, {"history": [asdict(e) for e in history]})
         if on_epoch is not None:
             on_epoch(history[-1])

@@ -18,10 +18,14 @@ NOWHERE = Span(Source("<made>", ""), 0, 0)
 Expressions = st.SearchStrategy[syntax.Expression]
 
 names = st.one_of(
-    st.sampled_from(["x", "y", "n", "C", "conv", "relu", "any", "count", "let", "cells", "inner", "_", "a_b1"]),
+    st.sampled_from(
+        ["x", "y", "n", "C", "conv", "relu", "any", "count", "let", "cells", "inner", "_", "a_b1"]
+    ),
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,30}", fullmatch=True),
 ).filter(lambda name: name not in KEYWORDS)
-strings = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n', exclude_categories=["Cs"]), max_size=8)
+strings = st.text(
+    st.characters(codec="utf-8", exclude_characters='"\r\n', exclude_categories=["Cs"]), max_size=8
+)
 number_texts = st.one_of(
     st.integers(0, 9999).map(str),
     st.sampled_from(["0.1", "3.5", "5M", "2K", "1G", "1e3", "2.5e-3", "007", "1.50"]),
@@ -61,7 +65,9 @@ def _clauses(inner: Expressions) -> st.SearchStrategy[tuple[syntax.Clause, ...]]
     return _some(_node(syntax.Clause, targets(inner), inner, st.none() | inner), 1, 2)
 
 
-def _alternatives(inner: Expressions, low: int, high: int) -> st.SearchStrategy[tuple[syntax.Alternative, ...]]:
+def _alternatives(
+    inner: Expressions, low: int, high: int
+) -> st.SearchStrategy[tuple[syntax.Alternative, ...]]:
     return _some(_node(syntax.Alternative, st.none() | names, inner), low, high)
 
 
@@ -78,7 +84,9 @@ def _quantities(inner: Expressions) -> st.SearchStrategy[syntax.Quantity | None]
 
 def _larger(inner: Expressions) -> Expressions:
     comprehensions = _node(syntax.Comprehension, inner, _clauses(inner))
-    arguments = _node(syntax.Argument, st.none() | names, inner) | _node(syntax.Argument, st.none(), comprehensions)
+    arguments = _node(syntax.Argument, st.none() | names, inner) | _node(
+        syntax.Argument, st.none(), comprehensions
+    )
     return st.one_of(
         _node(syntax.Tuple, _some(inner, 2, 3)),
         _node(syntax.List, _some(inner, 0, 4)),
@@ -147,7 +155,9 @@ imports = st.builds(
     _some(_node(syntax.Imported, names, st.none() | names), 1, 4),
 )
 files = st.builds(
-    lambda head, items: syntax.File(NOWHERE, head, items), _some(imports, 0, 2), _some(spaces | definitions, 0, 3)
+    lambda head, items: syntax.File(NOWHERE, head, items),
+    _some(imports, 0, 2),
+    _some(spaces | definitions, 0, 3),
 )
 
 
@@ -156,7 +166,9 @@ def spellings(draw: st.DrawFn, text: str) -> str:
     """The same tokens with other spaces, line breaks and comments between them."""
     source = Source("<text>", text)
     tokens = read_tokens(source)
-    gap = st.sampled_from([" ", " ", " ", "  ", "\n", "\n\n\n", "\t", " # a comment\n", "\n## text\n", "\r\n"])
+    gap = st.sampled_from(
+        [" ", " ", " ", "  ", "\n", "\n\n\n", "\t", " # a comment\n", "\n## text\n", "\r\n"]
+    )
     gaps = draw(st.lists(gap, min_size=len(tokens), max_size=len(tokens)))
     parts = [tokens.span(i).text for i in range(len(tokens) - 1)]
     return gaps[-1] + "".join(part + space for part, space in zip(parts, gaps, strict=False))

@@ -18,7 +18,7 @@ from nasdsl.search.gdas import Gdas, GdasOptions, nested_choices, within_bounds
 from nasdsl.search.history import History, Trial
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
-from nasdsl.supernet.gates import GATINGS, multiply
+from nasdsl.supernet.gates import multiply
 from nasdsl.supernet.plan import Context
 
 TOY = """
@@ -64,16 +64,25 @@ def published_b(x: Tensor, gate: Tensor, k: int) -> Tensor:
     return x * gate[k] + sum(gate[j] for j in range(len(gate)) if j != k)
 
 
-CASES = [("toy", "selected_only"), ("toy", "ones_for_others"), ("cell", "selected_only"), ("cell", "ones_for_others")]
+CASES = [
+    ("toy", "selected_only"),
+    ("toy", "ones_for_others"),
+    ("cell", "selected_only"),
+    ("cell", "ones_for_others"),
+]
 
 
 @pytest.mark.parametrize(("which", "estimator"), CASES)
 @pytest.mark.parametrize("tau", [10.0, 0.7])
 def test_the_gradient_of_the_logits_is_the_closed_form_and_the_finite_difference(
-    which: str, estimator: str, tau: float, monkeypatch: pytest.MonkeyPatch
+    which: str, estimator: str, tau: float
 ) -> None:
     space = toy() if which == "toy" else shipped("nasbench201", width=2, repeats=1)
-    x = X if which == "toy" else torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = (
+        X
+        if which == "toy"
+        else torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )
     supernet = Supernet(space, dtype=torch.float64, batch_norm="batch")
     made = strategy(space, estimator=estimator)
     made.tau = tau
@@ -92,14 +101,14 @@ def test_the_gradient_of_the_logits_is_the_closed_form_and_the_finite_difference
     (found,) = torch.autograd.grad(squared(outputs), made.logits)
 
     # h, the gradient of the hard sample, by the published formulas.
-    monkeypatch.setitem(GATINGS, "published", multiply if estimator == "selected_only" else published_b)
+    published = multiply if estimator == "selected_only" else published_b
     keep = estimator == "ones_for_others"
 
     def loss(gates: Tensor) -> Tensor:
         by_name = {c.name: gates[i, : len(c.labels)] for i, c in enumerate(space.choices)}
         # Absence has to stay visible for the published formula too.
         plan = supernet.plan(sample.genotype, tuple(by_name), keep_absent=keep)
-        (y,) = plan((x,), Context(by_name, GATINGS["published"], torch.float64))
+        (y,) = plan((x,), Context(by_name, published, torch.float64))
         return squared(y)
 
     leaf = hard.clone().requires_grad_()
@@ -212,7 +221,9 @@ def test_numbers_have_no_gate_and_choices_under_a_false_guard_are_not_sampled() 
         assert space.assignment(sample.genotype)
         assert set(made.gates(sample)) == {c.name for c in space.choices if c.kind == "depth"}
         for choice in space.choices:
-            assert (choice.name in sample.genotype) == bool(choice.guard.at(space.assignment(sample.genotype)))
+            assert (choice.name in sample.genotype) == bool(
+                choice.guard.at(space.assignment(sample.genotype))
+            )
 
 
 def test_a_choice_of_k_is_searched_with_every_candidate_on_and_derived_by_its_inner_choice() -> None:
@@ -245,7 +256,9 @@ def test_a_choice_of_k_is_searched_with_every_candidate_on_and_derived_by_its_in
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("enas_macro", {"layers": 4}), ("one_shot", {"cells": 3})])
-def test_other_sub_lists_are_drawn_within_their_bounds_and_learned_by_the_score(name: str, parameters: Any) -> None:
+def test_other_sub_lists_are_drawn_within_their_bounds_and_learned_by_the_score(
+    name: str, parameters: Any
+) -> None:
     space = shipped(name, **parameters)
     made = strategy(space)
     assert not made.nested
@@ -299,7 +312,9 @@ def test_likeliest_candidates_win_and_are_proposed_once() -> None:
 def test_adam_moves_the_logits_towards_the_better_candidate() -> None:
     made = Gdas(toy(), GdasOptions(lr=0.05), 0)
     supernet = Supernet(toy(), dtype=torch.float64)
-    target = 3.0 * X  # double on the direct edge, and a double reversed on none: 2x + ... ; 4x - x = 3x is nearest
+    target = (
+        3.0 * X
+    )  # double on the direct edge, and a double reversed on none: 2x + ... ; 4x - x = 3x is nearest
 
     def loss(path: Path) -> Tensor:
         outputs = supernet(X, genotype=path.genotype, gates=path.gates, gating=path.gating)

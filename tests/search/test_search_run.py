@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError
 from nasdsl.pipeline import load
 from nasdsl.search import Interrupted, SearchResult, SearchSettings, search, settings_for
-from nasdsl.search.search import Search, mean_entropy
+from nasdsl.search.search import Search, about, mean_entropy
 from nasdsl.space.space import Space
 from nasdsl.training.seeds import generator
 from nasdsl.training.tasks import Task, load_task, stratified
@@ -43,7 +44,9 @@ def task() -> Task:
 
 def settings(strategy: str = "gdas", *assignments: str, seed: int = 0) -> SearchSettings:
     few = ["search.epochs=3", "search.batch=32"] + (["options.candidates=4"] if strategy == "random" else [])
-    return settings_for(strategy, preset="demo", assignments=[*few, *assignments], seed=seed, space="quickstart")
+    return settings_for(
+        strategy, preset="demo", assignments=[*few, *assignments], seed=seed, space="quickstart"
+    )
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -76,7 +79,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, method: str, calls: int) -> None
 
 
 @pytest.mark.parametrize("strategy", ["gdas", "random"])
-def test_a_search_ends_with_a_genotype_and_a_folder_that_tells_its_story(strategy: str, tmp_path: Path) -> None:
+def test_a_search_ends_with_a_genotype_and_a_folder_that_tells_its_story(
+    strategy: str, tmp_path: Path
+) -> None:
     told: list[dict[str, Any]] = []
     result = search(space(), settings(strategy), task=task(), folder=tmp_path / "run", on_event=told.append)
     folder = tmp_path / "run"
@@ -93,10 +98,19 @@ def test_a_search_ends_with_a_genotype_and_a_folder_that_tells_its_story(strateg
     else:
         assert len(result.history) == 4
         assert result.best.metric == max(trial.metric for trial in result.history)
-    assert (folder / "space" / "quickstart.nas").read_text() == (resources.spaces() / "quickstart.nas").read_text()
+    assert (folder / "space" / "quickstart.nas").read_text() == (
+        resources.spaces() / "quickstart.nas"
+    ).read_text()
     assert json.loads((folder / "versions.json").read_text())["threads"] == torch.get_num_threads()
     assert "| `width` |" in (folder / "report.md").read_text()
-    assert "# " in (folder / "config.toml").read_text()
+    text = (folder / "config.toml").read_text()
+    config = tomllib.loads(text)
+    assert (config["space"], config["parameters"], config["task"]) == (
+        "quickstart",
+        {"classes": 10},
+        "digits",
+    )
+    assert "# how the supernet" not in text and "# learning rate at the start" in text
     # The same command on a finished run tells the result again, and does nothing.
     again = search(space(), settings(strategy), task=task(), folder=folder, on_event=told.append)
     same(again, result)
@@ -130,7 +144,9 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert events(tmp_path / "parts") == events(tmp_path / "whole")
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = search(space(), settings(), task=task(), folder=tmp_path / "whole")
 
     class Killed(BaseException):
@@ -141,7 +157,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypat
             seen = {"calls": 0}
             original = Search._weight_step
 
-            def dying(self: Search, *args: Any, at: int = at, seen: Any = seen, original: Any = original) -> None:
+            def dying(
+                self: Search, *args: Any, at: int = at, seen: Any = seen, original: Any = original
+            ) -> None:
                 seen["calls"] += 1
                 if seen["calls"] == at:
                     raise Killed
@@ -183,6 +201,8 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         (diagnostic,) = error.value.diagnostics
         assert diagnostic.code == "N930"
         assert says in diagnostic.message
+    wider = load(Path(resources.spaces()) / "nasbench201.nas", classes=10, width=4)
+    assert about(wider, quick, task()).parameters == {"width": 4, "repeats": 5, "classes": 10}
     source = tmp_path / "run" / "space" / "quickstart.nas"
     source.write_text(source.read_text() + "# changed\n")
     with pytest.raises(NasError) as error:
@@ -232,7 +252,9 @@ def test_what_does_not_fit_is_said_before_anything_starts(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_and_architecture_parameters_move_in_their_own_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_architecture_parameters_move_in_their_own_steps_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     weight_step, architecture_step = Search._weight_step, Search._architecture_step
     steps: list[str] = []
 

@@ -154,7 +154,9 @@ def test_random_paths_are_uniform_and_candidates_are_not_repeated() -> None:
         label = str(path.genotype["normal.b"])
         counts[label] = counts.get(label, 0) + 1
     assert len(counts) == 5
-    assert sum((n - 600) ** 2 / 600 for n in counts.values()) < 18.5  # 4 degrees of freedom, one in a thousand
+    assert (
+        sum((n - 600) ** 2 / 600 for n in counts.values()) < 18.5
+    )  # 4 degrees of freedom, one in a thousand
     texts = [genotype.text for genotype in proposals(strategy, 40)]
     assert len(set(texts)) == 40
 
@@ -174,7 +176,9 @@ def test_connected_samples_depend_on_the_input() -> None:
 def test_the_best_trial_has_the_largest_metric_then_the_smallest_loss() -> None:
     space = space_named("quickstart")
     a, b, c, d = (space.sample(seed) for seed in range(4))
-    history = History([Trial(a, 0.5, 0.1), Trial(b, 0.9, 2.0), Trial(c, 0.9, 1.0), Trial(d, float("nan"), 0.0)])
+    history = History(
+        [Trial(a, 0.5, 0.1), Trial(b, 0.9, 2.0), Trial(c, 0.9, 1.0), Trial(d, float("nan"), 0.0)]
+    )
     assert history.best().genotype == c
     assert history.has(a) and len(history) == 4
     assert [Trial.from_json(t.as_json()).genotype for t in history] == [a, b, c, d]

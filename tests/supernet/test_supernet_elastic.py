@@ -51,7 +51,9 @@ def test_running_statistics_are_those_of_the_stored_norm_whether_sliced_or_gathe
 
 def test_a_copy_runs_with_its_own_weights():
     full = nn.Linear(4, 4)
-    run = Sliced(full, nn.Linear(2, 2, device="meta"), {"weight": (slice(0, 2), slice(0, 2)), "bias": (slice(0, 2),)})
+    run = Sliced(
+        full, nn.Linear(2, 2, device="meta"), {"weight": (slice(0, 2), slice(0, 2)), "bias": (slice(0, 2),)}
+    )
     twin = copy.deepcopy(run)
     with torch.no_grad():
         full.weight.zero_()

@@ -15,7 +15,8 @@ def as_published(x: Tensor, gate: Tensor, k: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("gating", "reference"), [(selected_only, multiply), (ones_for_others, as_published), (multiply, multiply)]
+    ("gating", "reference"),
+    [(selected_only, multiply), (ones_for_others(), as_published), (multiply, multiply)],
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_gating_has_the_value_and_gradients_of_its_formula(gating, reference, layout):
@@ -48,7 +49,7 @@ def test_a_gate_in_float64_does_not_change_the_precision_of_what_it_multiplies()
     gate = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
     for gating in GATINGS.values():
         x = torch.ones(2, 2, requires_grad=True)
-        output = gating(x, gate, 0)
+        output = gating()(x, gate, 0)
         assert output.dtype == torch.float32
         output.sum().backward()
         assert x.grad is not None and x.grad.dtype == torch.float32
@@ -68,3 +69,17 @@ def test_inner_products_agree_in_every_layout():
         assert torch.allclose(inner(left, right), expected, atol=1e-5)
     one = torch.ones(()).expand(2, 3)
     assert inner(one, one) == 6
+
+
+def test_a_sum_that_edges_share_is_taken_anew_when_the_gradient_is_another():
+    gating = ones_for_others()
+    gate = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    for _ in range(3):  # gradients of equal shape, made and freed again and again
+        x, other = (torch.randn(4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        first, second, third = (gate.clone().requires_grad_() for _ in range(3))
+        node = gating(x, first, 0) + gating(other, second, 0)
+        gating(node**2, third, 0).pow(2).sum().backward()
+        delta = 4 * (x + other).detach() ** 3
+        for found in (first, second):
+            assert torch.allclose(found.grad[1], delta.sum())
+        assert torch.allclose(third.grad[1], (2 * (x + other).detach() ** 2).sum())

@@ -28,7 +28,9 @@ def test_digits_are_all_there_stratified_and_standardised():
     task = load_task("digits")
     assert len(task.train) + len(task.test) == 1797
     assert abs(len(task.test) - 1797 / 5) < 1
-    counts = torch.bincount(task.test.targets) / torch.bincount(torch.cat([task.train.targets, task.test.targets]))
+    counts = torch.bincount(task.test.targets) / torch.bincount(
+        torch.cat([task.train.targets, task.test.targets])
+    )
     assert ((counts - 0.2).abs() < 0.005).all()
     images = task.train.inputs[0]
     assert images.shape[1:] == (1, 8, 8)
@@ -70,7 +72,9 @@ def test_batches_are_full_and_cover_each_example_at_most_once():
         ((1, 8, 8), (7,), {}, "N913", "let the space return [10]"),
     ],
 )
-def test_a_space_that_does_not_fit_is_told_how_to(image: Any, outputs: Any, parameters: Any, code: str, help: str):
+def test_a_space_that_does_not_fit_is_told_how_to(
+    image: Any, outputs: Any, parameters: Any, code: str, help: str
+):
     with pytest.raises(NasError) as error:
         load_task("digits").check(space(image, outputs, **parameters))
     (diagnostic,) = error.value.diagnostics

@@ -28,7 +28,9 @@ def task() -> Task:
 
 
 def network(seed: int = 0) -> nn.Module:
-    made = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(16, 3))
+    made = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(16, 3)
+    )
     initialise(made, seed)
     return made
 
@@ -127,7 +129,9 @@ def test_fused_steps_equal_plain_ones_also_where_gradients_are_missing(layout: t
         optimizer = (
             make_optimizer(recipe, convs.parameters())
             if fused
-            else torch.optim.SGD(convs.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True, foreach=False)
+            else torch.optim.SGD(
+                convs.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True, foreach=False
+            )
         )
         for step in range(5):
             optimizer.zero_grad(set_to_none=True)
@@ -136,7 +140,9 @@ def test_fused_steps_equal_plain_ones_also_where_gradients_are_missing(layout: t
             optimizer.step()
             if fused and step == 3:
                 again = make_optimizer(recipe, convs.parameters())
-                restore_optimizer(again, {k: v.clone().contiguous() for k, v in optimizer_tensors(optimizer).items()})
+                restore_optimizer(
+                    again, {k: v.clone().contiguous() for k, v in optimizer_tensors(optimizer).items()}
+                )
                 optimizer = again
         made.append([p.detach() for p in convs.parameters()])
     for a, b in zip(*made, strict=True):

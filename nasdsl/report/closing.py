@@ -1,0 +1,120 @@
+"""What a job came to: the closing table, for a terminal and for ``report.md``, and the lines about an export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nasdsl.report.progress import genotype_text, grouped
+from nasdsl.report.tables import short
+
+if TYPE_CHECKING:
+    from nasdsl.export.export import ExportReport
+
+COMPARED = 64
+"""So many held-out examples an exported form is compared on."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One architecture, trained from scratch, with its score on the held-out part."""
+
+    genotype: Mapping[str, Any]
+    metric: float
+    params: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The main job in numbers: a space, its winner beside random architectures, and the files."""
+
+    space: str
+    architectures: int
+    choices: int
+    task: str
+    strategy: str
+    seed: int
+    metric: str
+    held_out: int
+    winner: Contender
+    others: Sequence[Contender]
+    milliseconds: float
+    differences: Mapping[str, float]
+    files: Sequence[Path]
+
+    @property
+    def mean_of_others(self) -> float:
+        return fmean(other.metric for other in self.others)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What is told of the job, line by line."""
+        winner = self.winner
+        yield "space", f"{self.space}: {grouped(self.architectures)} architectures, {self.choices} choices"
+        yield "searched by", f"{self.strategy} on {self.task}, seed {self.seed}"
+        yield "winner", genotype_text(winner.genotype)
+        yield f"held-out {self.metric}", f"{winner.metric:.2%} of {self.held_out} examples"
+        if self.others:
+            each = ", ".join(f"{other.metric:.1%}" for other in self.others)
+            label = f"{len(self.others)} random architectures"
+            yield label, f"{self.mean_of_others:.2%} on average ({each}), trained the same way"
+        yield "size", f"{grouped(winner.params)} params, {short(winner.flops)} multiply-adds"
+        yield "ONNX latency", f"{self.milliseconds:.3f} ms for one example (onnxruntime, one thread, median)"
+        for form, difference in self.differences.items():
+            yield (
+                f"{form} and network",
+                f"differ by at most {difference:.1e}" if difference else "give the same numbers, bit for bit",
+            )
+        yield "files", "\n".join(map(str, self.files))
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for machines."""
+        entries = asdict(self)
+        entries["files"] = [str(path) for path in self.files]
+        entries["mean_of_others"] = self.mean_of_others if self.others else None
+        return entries
+
+
+def closing_table(closing: Closing) -> RenderableType:
+    """The table that ends the job."""
+    table = Table(box=box.ROUNDED, show_header=False, padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in closing.rows():
+        table.add_row(name, Text(value, style="bold" if name.startswith("held-out") else ""))
+    return table
+
+
+def closing_page(closing: Closing) -> str:
+    """The table as a page in Markdown."""
+    lines = [f"# {closing.space} on {closing.task}", "", "| | |", "| --- | --- |"]
+    for name, value in closing.rows():
+        lines.append(f"| {name} | {value.replace(chr(10), '<br>')} |")
+    lines += [
+        "",
+        "| architecture | " + closing.metric + " | params | multiply-adds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for title, contender in [("winner", closing.winner), *(("random", other) for other in closing.others)]:
+        lines.append(
+            f"| {title}: {genotype_text(contender.genotype)} | {contender.metric:.4f} "
+            f"| {grouped(contender.params)} | {grouped(contender.flops)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def export_lines(report: ExportReport) -> Iterator[str]:
+    """What was exported, how far it is from the network, and where it lies."""
+    for form in report.forms:
+        files = " and ".join(path.name for path in form.files)
+        told = f"differs by at most {form.difference:.1e}" if form.difference else "gives the same numbers"
+        yield f"{form.format:<6}  {files}: {told} on {len(report.cases)} batches of held-out inputs"
+    yield f"the files are in {report.folder}; {report.folder / 'README.md'} says how to load them"

@@ -1,0 +1,672 @@
+"""From a space to a picture of it: an overview, a panel for each cell, a key for each choice of an operation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from nasdsl.diagnostics import NasError
+from nasdsl.report.drawing import Item, Key, Line, Link, Panel, Part, Picture, Row, Run, State, plain
+from nasdsl.report.drawing_lines import ARROW, Lines, arrows, line_width
+from nasdsl.report.drawing_structure import SIGNS, Atom, Candidate, Reader
+from nasdsl.report.drawing_words import Words, alternatives, joined
+from nasdsl.report.progress import grouped
+from nasdsl.space.choice import Choice, Taken
+from nasdsl.space.graph import Scope
+
+if TYPE_CHECKING:
+    from nasdsl.space.space import Space
+
+LISTED = 34
+"""A panel whose choices have more candidates than this together shows each as a stack, listed in a key."""
+SUMMED_UP = 3
+"""A use says its choices itself if they are numbers and no more than this."""
+PANELS_A_USE = 6
+"""In a picture of an architecture, an operation has a panel for each of its uses up to this many."""
+SURVEYED = 60
+"""So many uses of a definition are looked at for what its candidates do."""
+
+
+def picture_of(space: Space, genotype: Mapping[str, Taken] | None = None) -> Picture:
+    """The picture of a space or, with a genotype of it, of one architecture within its space."""
+    return _Painter(space, genotype).picture()
+
+
+class _Painter:
+    def __init__(self, space: Space, genotype: Mapping[str, Taken] | None) -> None:
+        self.space = space
+        self.genotype = genotype
+        self.assignment = None if genotype is None else space.assignment(genotype)
+        self.words = Words(space, self.assignment)
+        self.reader = Reader(space, self.words)
+        self.lines = Lines(self.reader)
+        self.shown: set[int] = set()
+        self.keys: dict[str, Scope] = {}
+        self.uses: dict[str, Scope] = {}
+
+    # --- the whole
+
+    def picture(self) -> Picture:
+        reader = self.reader
+        overview = self._overview()
+        parts: list[Part] = []
+        drawn: set[str] = set()
+        drawn_keys: set[str] = set()
+        while True:
+            self._take_named()
+            fresh = next((name for name in self.uses if name not in drawn), None)
+            if fresh is not None:
+                drawn.add(fresh)
+                parts += self._panels_of(fresh)
+                continue
+            fresh = next((name for name in self.keys if name not in drawn_keys), None)
+            if fresh is None:
+                break
+            drawn_keys.add(fresh)
+            key = self._key(fresh)
+            if key is not None:
+                parts.append(key)
+        parts = _merged_panels(parts)
+        rest = self._others()
+        if rest is not None:
+            parts.append(rest)
+        del reader
+        return Picture(self.space.name, self._notes(), overview, parts)
+
+    def _notes(self) -> list[str]:
+        if self.genotype is not None:
+            found = self.space.measure(self.genotype)
+            return [f"one architecture · {_short(found.params)} params · {_short(found.flops)} multiply-adds"]
+        try:
+            count = self.space.count()
+        except NasError:
+            return []
+        return [f"{grouped(count)} architectures"]
+
+    def _take_named(self) -> None:
+        for name, scope in self.lines.named.items():
+            if self.reader.is_pure(scope):
+                self.keys.setdefault(name, scope)
+            else:
+                self.uses.setdefault(name, scope)
+
+    def _overview(self) -> Panel:
+        reader = self.reader
+        self.lines.exact = True
+        atoms = self.lines.merged(reader.atoms(reader.root, range(len(reader.nodes))), most=175)
+        atoms = _runs(reader, atoms)
+        inputs = {node: reader.nodes[node].name or "input" for node in self.space.inputs}
+        panel = self._panel("network", "", atoms, inputs, dict((node, name) for name, node in self.space.outputs), sizes=True)
+        return panel
+
+    # --- panels
+
+    def _panels_of(self, definition: str) -> list[Panel]:
+        reader = self.reader
+        uses = [s for s in reader.scopes.values() if s.definition == definition and s.kind in ("op", "cell")]
+        uses = [s for s in uses if self.lines.reader.choices_in(reader.members[s.id])]
+        kind = uses[0].kind
+        if self.assignment is not None:
+            alive = [s for s in uses if self._alive(max(reader.members[s.id]))]
+            if kind == "op" and 1 < len(alive) <= PANELS_A_USE and self._has_open(definition):
+                return [self._use_panel(s, f"{definition} {n}") for n, s in enumerate(alive, 1)]
+            uses = alive or uses
+        scope = self._typical(uses)
+        plain_panel = kind == "op" and len(uses) > 1 and self.assignment is not None
+        return [self._use_panel(scope, definition, undecided=plain_panel)]
+
+    def _has_open(self, definition: str) -> bool:
+        """Whether a use's choices are not all said where it stands."""
+        scope = self.uses[definition]
+        return not self._summary(self.reader.members[scope.id])
+
+    def _typical(self, uses: Sequence[Scope]) -> Scope:
+        """The use that a definition is drawn from: of those with the most choices, one like most others."""
+        members = self.reader.members
+        most = max(len(self.reader.choices_in(members[s.id])) for s in uses)
+        uses = [s for s in uses if len(self.reader.choices_in(members[s.id])) == most]
+        # A first cell may read one tensor twice.
+        fed = {s.id: len(self.reader.inputs(members[s.id])) for s in uses}
+        uses = [s for s in uses if fed[s.id] == max(fed.values())]
+        sizes = Counter(len(members[s.id]) for s in uses)
+        common = max(sizes.values())
+        return next(s for s in uses if sizes[len(members[s.id])] == common)
+
+    def _use_panel(self, scope: Scope, title: str, undecided: bool = False) -> Panel:
+        reader = self.reader
+        kept = self.assignment, self.words.assignment
+        if undecided:
+            self.assignment = self.words.assignment = None
+        self.lines.exact = False
+        body, nodes = scope, frozenset(reader.members[scope.id])
+        while True:
+            region = reader.nodes[min(nodes)].region
+            atoms = self.lines.merged(reader.atoms(body, nodes, region))
+            # `cell normal(…) = motif(…)` is drawn as the motif.
+            if len(atoms) != 1 or atoms[0].kind != "use" or atoms[0].scope is None:
+                break
+            body = atoms[0].scope
+        atoms = _runs(reader, atoms)
+        inputs = {node: name for name, found in body.inputs.items() for node in found}
+        outside = reader.inputs(nodes)
+        for position, node in enumerate(outside):
+            inputs.setdefault(node, "x" if len(outside) == 1 else f"x{position + 1}")
+        inputs = {node: name for node, name in inputs.items() if node in outside}
+        outs = [i for i in reader.outs(nodes)]
+        outputs = dict.fromkeys(outs, "out")
+        panel = self._panel(title, self._use_note(scope), atoms, inputs, outputs)
+        self.assignment, self.words.assignment = kept
+        return panel
+
+    def _use_note(self, scope: Scope) -> str:
+        if scope.kind != "cell":
+            return "each use makes its own choices"
+        uses = sum(1 for s in self.reader.scopes.values() if s.kind == "cell" and s.definition == scope.definition)
+        return "one choice for all its uses" if uses > 1 else ""
+
+    def _panel(
+        self,
+        title: str,
+        note: str,
+        atoms: Sequence[Atom],
+        inputs: Mapping[int, str],
+        outputs: Mapping[int, str],
+        sizes: bool = False,
+    ) -> Panel:
+        reader = self.reader
+        rows = sum(len(a.candidates) for a in atoms if a.kind == "choice" and a.is_same_everywhere)
+        fed = any(not a.is_same_everywhere and any(c.nodes for c in a.candidates) for a in atoms if a.kind == "choice")
+        stacked = rows > LISTED or fed
+        atoms = self._joins(atoms) if stacked else list(atoms)
+        panel = Panel(title, note, [], [])
+        ids: dict[int, str] = {}
+        for node, name in inputs.items():
+            item = Item(f"in{node}", "tensor", [(Run(name),)])
+            if sizes:
+                item.size = self.words.shape(reader.nodes[node].type)
+            panel.items.append(item)
+            ids[node] = item.id
+        for atom in atoms:
+            item = self._item(atom, stacked)
+            if sizes:
+                item.size = self.words.shape(reader.nodes[atom.out].type)
+            panel.items.append(item)
+            self._links(panel, atom, item, ids)
+            last = item
+            node = reader.nodes[atom.out]
+            named = item.kind == "choice" and not item.stacked and node.name and atom.is_same_everywhere
+            if named and atom.out not in outputs and not sizes:
+                pill = Item(f"{item.id}n", "tensor", [(Run(node.name or ""),)], state=item.state)
+                panel.items.append(pill)
+                panel.links.append(Link(item.id, pill.id, state=item.state))
+                last = pill
+            for id in atom.nodes:
+                ids[id] = last.id
+        for node, name in outputs.items():
+            if node not in ids:
+                continue
+            source = next(item for item in panel.items if item.id == ids[node])
+            if source.kind == "join" and source.name and not sizes:
+                continue
+            pill = Item(f"out{node}", "tensor", [(Run(name),)])
+            panel.items.append(pill)
+            panel.links.append(Link(source.id, pill.id))
+        return panel
+
+    def _links(self, panel: Panel, atom: Atom, item: Item, ids: Mapping[int, str]) -> None:
+        known: dict[str, Link] = {}
+        for source in atom.inputs:
+            if source not in ids:
+                continue
+            link = Link(ids[source], item.id, open=source in atom.open, state=self._link_state(atom, source))
+            before = known.get(link.source)
+            if before is None:
+                known[link.source] = link
+            else:
+                before.open = before.open and link.open
+                before.state = before.state if before.state == "chosen" else link.state
+        panel.links += known.values()
+
+    def _link_state(self, atom: Atom, source: int) -> State:
+        if self.assignment is None or source not in atom.open:
+            return "" if self.assignment is None or self._alive(atom.out) else "left"
+        for part in (atom, *atom.absorbed):
+            for candidate in part.candidates:
+                if (source in candidate.inputs or source == candidate.source) and candidate.guard.at(self.assignment):
+                    return "chosen"
+        return "left"
+
+    def _alive(self, node: int) -> bool:
+        return self.assignment is None or bool(self.reader.nodes[node].guard.at(self.assignment))
+
+    # --- items
+
+    def _item(self, atom: Atom, stacked: bool) -> Item:
+        node = self.reader.nodes[atom.out]
+        item = Item(f"n{atom.out}", "fixed", name=node.name or "")
+        if not self._alive(atom.out):
+            item.state = "left"
+        match atom.kind:
+            case "fixed":
+                item.lines = [self.lines.fixed(atom, 150)]
+                item.name = ""
+                if atom.scope is not None and atom.scope.doc:
+                    item.hint = atom.scope.doc
+            case "use":
+                self._use_item(item, atom)
+            case "repeat":
+                self._repeat_item(item, atom)
+            case "scan":
+                item.lines = [(Run("over the sequence", "muted"),), self.lines.scanned(atom)]
+                item.kind = "use"
+                item.name = ""
+            case "join":
+                self._join_item(item, atom)
+            case "choice":
+                self._choice_item(item, atom, stacked)
+        if atom.count > 1:
+            item.times = (Run(str(atom.count)),)
+        return item
+
+    def _use_item(self, item: Item, atom: Atom) -> None:
+        assert atom.scope is not None
+        item.kind, item.name = "use", ""
+        item.hint = atom.scope.doc or ""
+        inline = self.lines.inline(atom)
+        if inline is not None:
+            self._see(atom.nodes)
+            inner = self.lines.merged(self.reader.atoms(atom.scope, atom.nodes))
+            if len(inner) == 1 and inner[0].kind == "repeat":
+                self._repeat_item(item, inner[0])
+                return
+            item.lines = [inline]
+            return
+        self.uses.setdefault(atom.scope.definition, atom.scope)
+        item.lines = [(Run(atom.scope.definition, "bold"),), *self._summary(atom.nodes)]
+
+    def _summary(self, nodes: Iterable[int]) -> list[Line]:
+        """The choices of a use, where they are few and numbers: ``kernel 3|5|7``."""
+        choices = self.reader.choices_in(nodes)
+        if len(choices) > SUMMED_UP or any(choice.kind == "tensor" for choice in choices):
+            return []
+        if self.assignment is not None:
+            self.shown |= {choice.index for choice in choices}
+        return [(Run(f"{_short_name(choice)} ", "muted"), *self._labels(choice)) for choice in choices]
+
+    def _labels(self, choice: Choice) -> Line:
+        taken = None
+        if self.assignment is not None and not choice.is_sublist and choice.guard.at(self.assignment):
+            taken = self.assignment[choice.variables[0]]
+        return alternatives(choice.labels, taken)
+
+    def _see(self, nodes: Iterable[int]) -> None:
+        if self.assignment is not None:
+            self.shown |= {choice.index for choice in self.reader.choices_in(nodes) if choice.kind != "tensor"}
+
+    def _repeat_item(self, item: Item, atom: Atom) -> None:
+        assert atom.scope is not None
+        item.kind, item.times, item.name = "use", atom.times, ""
+        if atom.choice is not None and self.assignment is not None:
+            self.shown.add(atom.choice.index)
+        copy = atom.copies[0]
+        choices = self.reader.choices_in(copy)
+        if not choices and atom.choice is None:
+            item.kind = "fixed"
+        line = self.lines.copy(atom)
+        inner = self.lines.merged(self.reader.atoms(atom.scope, copy, self.reader.nodes[min(copy)].region))
+        if len(inner) == 1 and inner[0].kind == "use" and self.lines.inline(inner[0]) is None:
+            assert inner[0].scope is not None
+            definition = inner[0].scope
+            self.uses.setdefault(definition.definition, definition)
+            item.lines = [(Run(definition.definition, "bold"),)]
+            item.hint = definition.doc or ""
+            if definition.kind == "op":
+                if self.assignment is None or len(atom.copies) == 1:
+                    item.lines += self._summary(copy)
+                else:
+                    item.rows = self._copy_rows(atom)
+            return
+        item.lines = [line]
+        if self.assignment is not None and choices and len(atom.copies) > 1:
+            item.rows = self._copy_rows(atom)
+
+    def _copy_rows(self, atom: Atom) -> list[Row]:
+        """What each copy took, in a picture of an architecture."""
+        assert self.assignment is not None
+        rows = []
+        for number, copy in enumerate(atom.copies, 1):
+            alive = self._alive(max(copy))
+            choices = [c for c in self.reader.choices_in(copy) if c.guard.at(self.assignment)]
+            if not alive:
+                rows.append(Row((Run(str(number), "faint"),), (), "left"))
+                continue
+            said: list[Line] = []
+            for choice in choices:
+                if choice.is_sublist or len(choices) > 4:
+                    continue
+                self.shown.add(choice.index)
+                label = choice.labels[self.assignment[choice.variables[0]]]
+                said.append((Run(f"{_short_name(choice)} ", "muted"), Run(label, "chosen")))
+            rows.append(Row((Run(str(number), "muted"),), joined(said, ", "), "chosen"))
+        return rows
+
+    def _join_item(self, item: Item, atom: Atom) -> None:
+        sign = plain(atom.line)
+        item.kind = "join"
+        if atom.absorbed:
+            self._absorbing_item(item, atom, sign)
+            return
+        pick: Line = (Run(f"{atom.pick}", "choice"),) if atom.open else ()
+        if atom.choice is not None and atom.open and self.assignment is not None:
+            self.shown.add(atom.choice.index)
+        head = [part for part in ((Run(sign, "muted"),) if sign else (), pick) if part]
+        line = arrows([joined(head, " "), atom.after]) if atom.after else joined(head, " ")
+        if item.name and not atom.after:
+            line = (*line, Run(" "), Run(item.name)) if line else (Run(item.name),)
+        item.lines = [line] if line else [(Run("·"),)]
+        if atom.open or atom.after:
+            item.kind = "choice" if atom.open else "fixed"
+
+    def _absorbing_item(self, item: Item, atom: Atom, sign: str) -> None:
+        """A sum of choices that are alike: ``Σ all 3 · edge``."""
+        item.kind, item.stacked = "choice", True
+        said = Counter(self._said(part) for part in atom.absorbed)
+        heads: list[Line] = []
+        for (pick, text), count in said.items():
+            words = f"{count} × {pick}" if count > 1 and pick else (f"all {count}" if count > 1 else pick)
+            heads.append((Run(f"{words} " if words else "", "muted"), Run(text, "choice")))
+        if atom.open:
+            heads.append((Run(f"{atom.pick}", "choice"),))
+        if len(heads) > 1 or plain(heads[0]).startswith(("all", "2")) or len(atom.absorbed) > 1:
+            heads[0] = (Run(f"{sign} ", "muted"), *heads[0])
+        item.lines = [joined([head], "") for head in heads]
+        if atom.after:
+            item.lines.append((Run("→ ", "muted"), *atom.after))
+        if self.assignment is not None:
+            if atom.choice is not None:
+                self.shown.add(atom.choice.index)
+            item.rows = [row for part in atom.absorbed for row in self._taken_rows(part)]
+
+    def _said(self, atom: Atom) -> tuple[str, str]:
+        if atom.is_same_everywhere:
+            if atom.definition is not None:
+                self.keys.setdefault(atom.definition, self.reader.nodes[atom.out].scope)
+            return "", atom.definition or atom.pick
+        return atom.pick, plain(self._content(atom))
+
+    def _content(self, atom: Atom) -> Line:
+        """What is done to each tensor that may be chosen, if it is the same for all of them."""
+        said = []
+        for candidate in atom.candidates:
+            line = self._candidate(atom, candidate)
+            if line is None or (said and plain(line) != plain(said[0])):
+                return ()
+            said.append(line)
+        return said[0] if said else ()
+
+    def _candidate(self, atom: Atom, candidate: Candidate) -> Line | None:
+        if not candidate.nodes:
+            return ()
+        base = self.reader.nodes[atom.out].scope
+        return self.lines.body(base, candidate.nodes, self.reader.nodes[atom.out].region)
+
+    def _choice_item(self, item: Item, atom: Atom, stacked: bool) -> None:
+        item.kind = "choice"
+        same = atom.is_same_everywhere
+        content = () if same else self._content(atom)
+        sign = plain(atom.line)
+        if not same and (content or not any(c.nodes for c in atom.candidates)):
+            head: Line = (Run(f"{sign} " if sign else "", "muted"), Run(atom.pick, "muted"))
+            item.lines = [head] if not content else [head, content]
+            if atom.after:
+                item.lines.append((Run("→ ", "muted"), *atom.after))
+            item.stacked = bool(content)
+            if self.assignment is not None:
+                item.rows = self._taken_rows(atom)
+            return
+        item.name = ""
+        if atom.definition is not None and (stacked or len(atom.candidates) > 8):
+            self.keys.setdefault(atom.definition, self.reader.nodes[atom.out].scope)
+            item.stacked = True
+            item.lines = [(Run(atom.definition, "choice"),), (Run(f"{sign} {atom.pick}".strip(), "muted"),)]
+            if self.assignment is not None:
+                item.rows = self._taken_rows(atom)
+        else:
+            item.lines = [(Run(f"{sign} {atom.pick}".strip(), "muted"),)]
+            if atom.definition is not None:
+                item.lines = [(Run(f"{atom.definition} ", "choice"), Run(f"{sign} {atom.pick}".strip(), "muted"))]
+            item.rows = self._candidate_rows(atom, self._is_keyed(atom))
+        if atom.after:
+            item.lines.append((Run("→ ", "muted"), *atom.after))
+
+    def _is_keyed(self, atom: Atom) -> bool:
+        """Whether a choice that is listed where it stands is explained in a key besides: one that is used often."""
+        if atom.definition is None:
+            return False
+        uses = sum(1 for s in self.reader.scopes.values() if s.definition == atom.definition)
+        if uses <= 1:
+            return False
+        told = any(
+            plain(self._candidate(atom, c) or (Run(c.label),)) not in (c.label, "") for c in atom.candidates
+        )
+        if told:
+            self.keys.setdefault(atom.definition, self.reader.nodes[atom.out].scope)
+        return told
+
+    def _candidate_rows(self, atom: Atom, keyed: bool) -> list[Row]:
+        rows = []
+        if atom.choice is not None and self.assignment is not None and self._alive(atom.out):
+            self.shown.add(atom.choice.index)
+        for candidate in atom.candidates:
+            text: Line = ()
+            if not keyed:
+                line = self._candidate(atom, candidate)
+                if line and plain(line) != candidate.label and line_width(line) < 220:
+                    text = line
+            state: State = ""
+            if self.assignment is not None and self._alive(atom.out):
+                state = "chosen" if candidate.guard.at(self.assignment) else "left"
+            rows.append(Row((Run(candidate.label),), text, state))
+        return rows
+
+    def _taken_rows(self, atom: Atom) -> list[Row]:
+        """In a picture of an architecture, what a choice took: ``sep_conv_3x3 ← n1``."""
+        assert self.assignment is not None
+        if not self._alive(atom.out):
+            return []
+        rows = []
+        if atom.choice is not None:
+            self.shown.add(atom.choice.index)
+        for candidate in atom.candidates:
+            if not candidate.guard.at(self.assignment):
+                continue
+            if atom.is_same_everywhere:
+                label, sources = candidate.label, atom.inputs
+            else:
+                label, sources = self._inner_labels(candidate), candidate.inputs
+            names = [self._name(source) for source in sources]
+            tail: Line = (Run(f"← {', '.join(n for n in names if n)}", "muted"),) if any(names) else ()
+            rows.append(Row((Run(label, "chosen"),) if label else (), tail, "chosen"))
+        return rows
+
+    def _inner_labels(self, candidate: Candidate) -> str:
+        """The labels that the choices within a candidate took."""
+        assert self.assignment is not None
+        labels = []
+        for choice in self.reader.choices_in(candidate.nodes):
+            if choice.guard.at(self.assignment) and not choice.is_sublist:
+                self.shown.add(choice.index)
+                labels.append(choice.labels[self.assignment[choice.variables[0]]])
+        return ", ".join(labels)
+
+    def _name(self, node: int) -> str:
+        found = self.reader.nodes[node]
+        if found.name:
+            return found.name
+        for scope in self.reader.scopes.values():
+            for name, nodes in scope.inputs.items():
+                if node in nodes:
+                    return name
+        return ""
+
+    # --- choices that a join absorbs
+
+    def _joins(self, atoms: Sequence[Atom]) -> list[Atom]:
+        """Choices that are read by one sum alone become part of it: ``n2 = edge(n0) + edge(n1)`` is one box."""
+        reader = self.reader
+        makers = {id: atom for atom in atoms for id in atom.nodes}
+        read = Counter(source for atom in atoms for source in atom.inputs)
+        gone: set[int] = set()
+        for atom in atoms:
+            if atom.kind != "join" or plain(atom.line) != SIGNS["sum"]:
+                continue
+            parts = [makers[i] for i in atom.inputs if i in makers and makers[i].kind == "choice"]
+            parts = [p for p in parts if read[p.out] == 1 and not p.absorbed and p.definition or self._open_choice(p)]
+            solid = [i for i in atom.inputs if i not in atom.open and makers.get(i) not in parts]
+            if not parts or solid:
+                continue
+            atom.absorbed = parts
+            inputs = [source for part in parts for source in part.inputs]
+            opened = {source for part in parts for source in part.open}
+            always = {source for part in parts for source in part.inputs if source not in part.open}
+            atom.inputs = tuple(dict.fromkeys([*inputs, *(i for i in atom.inputs if i in atom.open)]))
+            atom.open = frozenset((atom.open | opened) - always)
+            atom.nodes = atom.nodes.union(*(part.nodes for part in parts))
+            gone |= {id(part) for part in parts}
+        del reader
+        return [atom for atom in atoms if id(atom) not in gone]
+
+    def _open_choice(self, atom: Atom) -> bool:
+        return not atom.is_same_everywhere and bool(self._content(atom))
+
+    # --- keys
+
+    def _key(self, definition: str) -> Key | None:
+        """The candidates of a choice that has a name, and what each does in any of its uses."""
+        reader = self.reader
+        self.lines.exact = False
+        uses = [s for s in reader.scopes.values() if s.definition == definition and reader.is_pure(s)]
+        texts: dict[str, Counter[Line]] = {}
+        pick = ""
+        words = reader.words
+        reader.words = Words(self.space, strides=False)
+        for scope in uses[:SURVEYED]:
+            (atom,) = reader.atoms(scope.parent or reader.root, reader.members[scope.id], self._region(scope))
+            pick = f"{plain(atom.line)} {atom.pick}".strip()
+            for candidate in atom.candidates:
+                line = self._candidate(atom, candidate)
+                found = texts.setdefault(candidate.label, Counter())
+                if line:
+                    found[line] += 1
+        reader.words = words
+        rows = []
+        for label, found in texts.items():
+            lines = _variants([line for line, _ in found.most_common()])
+            lines = [line for line in lines if plain(line) != label]
+            rows.append(Row((Run(label),), joined(lines, " or ")))
+        if not any(row.text for row in rows) and len(rows) < 2:
+            return None
+        kind = uses[0].kind
+        note = pick if kind == "op" else f"{pick}, the same everywhere"
+        return Key(definition, note, rows)
+
+    def _region(self, scope: Scope) -> int | None:
+        return self.reader.nodes[min(self.reader.members[scope.id])].region
+
+    def _others(self) -> Key | None:
+        """In a picture of an architecture, what it took that is seen nowhere else."""
+        if self.genotype is None:
+            return None
+        rows = []
+        for choice in self.space.choices:
+            if choice.name in self.genotype and choice.index not in self.shown:
+                taken = self.genotype[choice.name]
+                label = taken if isinstance(taken, str) else ", ".join(taken) or "nothing"
+                rows.append(Row((Run(choice.name),), (Run(label, "chosen"),), ""))
+        return Key("Also chosen", "", rows) if rows else None
+
+
+def _short_name(choice: Choice) -> str:
+    """The last step of a choice's name, without its number."""
+    steps = [step.partition("#")[0] for step in choice.name.split(".")]
+    return steps[-2] if steps[-1] == "choice" and len(steps) > 1 else steps[-1]
+
+
+def _short(value: int) -> str:
+    for limit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return str(value)
+
+
+def _variants(lines: Sequence[Line]) -> list[Line]:
+    """Lines that say different things, of those that differ in numbers alone the first."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        key = "".join(c for c in plain(line) if not c.isdigit())
+        found.setdefault(key, line)
+    return list(found.values())
+
+
+def _runs(reader: Reader, atoms: Sequence[Atom]) -> list[Atom]:
+    """Uses of the same cell one after the other become one atom, told how often it stands there."""
+    found = list(atoms)
+    at = 0
+    while at + 1 < len(found):
+        a, b = found[at], found[at + 1]
+        if _is_run(reader, a, b, found):
+            a.nodes |= b.nodes
+            a.out = b.out
+            a.count += 1
+            del found[at + 1]
+            a.inputs = tuple(i for i in a.inputs if i not in a.nodes)
+            continue
+        at += 1
+    return found
+
+
+def _is_run(reader: Reader, a: Atom, b: Atom, atoms: Sequence[Atom]) -> bool:
+    if a.kind != "use" or b.kind != "use" or a.scope is None or b.scope is None:
+        return False
+    if a.scope.kind != "cell" or a.scope.definition != b.scope.definition or a.out not in b.inputs:
+        return False
+    if reader.words.shape(reader.nodes[a.out].type) != reader.words.shape(reader.nodes[b.out].type):
+        return False
+    before = set(a.inputs)
+    if not {i for i in b.inputs if i not in a.nodes} <= before:
+        return False
+    read_a = {id(x) for x in atoms if x is not a and x is not b and a.nodes & set(x.inputs)}
+    read_b = {id(x) for x in atoms if x is not b and b.nodes & set(x.inputs)}
+    return read_a <= read_b
+
+
+def _merged_panels(parts: Sequence[Part]) -> list[Part]:
+    """Panels that look the same are drawn once, under all their names."""
+    found: list[Part] = []
+    seen: dict[object, Panel] = {}
+    for part in parts:
+        if isinstance(part, Key):
+            found.append(part)
+            continue
+        look = _look(part)
+        if look in seen:
+            seen[look].title += f", {part.title}"
+            if not seen[look].note.startswith("each has"):
+                seen[look].note = "each has choices of its own" + (", the same in all its uses" if part.note else "")
+            continue
+        seen[look] = part
+        found.append(part)
+    return found
+
+
+def _look(panel: Panel) -> object:
+    numbers = {item.id: n for n, item in enumerate(panel.items)}
+    items = tuple(
+        (i.kind, tuple(i.lines), tuple(i.rows), i.name, i.times, i.state, i.stacked) for i in panel.items
+    )
+    links = tuple((numbers[x.source], numbers[x.target], x.open, x.state) for x in panel.links)
+    return items, links, panel.note
+
+
+_ = ARROW

@@ -1,0 +1,139 @@
+"""Exported source against the network: the same names, the same numbers bit for bit, and text that needs no formatter."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nasdsl.export.network import Network
+from nasdsl.export.source import write_blueprint, write_source
+from nasdsl.pipeline import load, loads
+from nasdsl.resources import spaces
+from tests.export import cases
+
+SEEDS = int(os.environ.get("NASDSL_EXPORT_SEEDS", "4"))
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+def same_network(net: Network) -> str:
+    """Checks the source of a network in eval and train mode; returns it."""
+    source = write_blueprint(net.blueprint)
+    model = getattr(cases.read(source), net.blueprint.top.name)()
+    assert list(model.state_dict()) == list(net.state_dict())
+    model.load_state_dict(net.state_dict())
+    given = cases.inputs(net)
+    for a, b in zip(cases.outputs(net, given), cases.outputs(model.eval(), given), strict=True):
+        assert torch.equal(a, b)
+    return source
+
+
+@pytest.mark.parametrize("name", cases.SHIPPED)
+def test_every_shipped_space(name: str) -> None:
+    space = cases.shipped(name)
+    for seed in range(SEEDS):
+        net = cases.make(space, seed)
+        source = same_network(net)
+        assert source == write_source(space.architecture(space.sample(seed)), space.catalogue)
+        assert "nasdsl" not in source
+        assert net.genotype.text.split('"')[1] in source
+
+
+@pytest.mark.parametrize("name", cases.HARD)
+def test_spaces_that_are_hard_to_write(name: str) -> None:
+    space = cases.hard(name)
+    for seed in range(SEEDS):
+        same_network(cases.make(space, seed))
+
+
+def test_it_is_formatted_and_clean(tmp_path: Path) -> None:
+    """As `ruff format` and `ruff check` would have it, and valid in Python 3.10."""
+    for name in cases.SHIPPED:
+        for seed in range(SEEDS):
+            source = write_blueprint(cases.make(cases.shipped(name), seed).blueprint)
+            ast.parse(source, feature_version=(3, 10))
+            (tmp_path / f"{name}_{seed}.py").write_text(source)
+    for number, name in enumerate(cases.HARD):
+        for seed in range(2):
+            source = write_blueprint(cases.make(cases.hard(name), seed).blueprint)
+            (tmp_path / f"hard{number}_{seed}.py").write_text(source)
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--isolated", "--line-length", "100", "--target-version", "py310", "--no-cache", str(tmp_path)]
+    shown = subprocess.run([*ruff, "format", "--diff", *options], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stdout
+    shown = subprocess.run(
+        [*ruff, "check", "--select", "E,F,W,I,B,UP,PLE,PLW", "--ignore", "E501", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stdout
+
+
+@pytest.mark.parametrize("name", ["darts", "nasbench201", "ofa_mobilenetv3"])
+def test_how_it_reads(name: str, bless: bool) -> None:
+    """Snapshots to be opened and read, at the size of the papers."""
+    space = load(spaces() / f"{name}.nas")
+    source = write_source(space.architecture(space.sample(1)), space.catalogue)
+    path = SNAPSHOTS / f"{name}.py"
+    if bless:
+        SNAPSHOTS.mkdir(exist_ok=True)
+        path.write_text(source)
+    assert source == path.read_text()
+
+
+def test_train_mode_and_gradients() -> None:
+    net = cases.make(cases.shipped("quickstart"), 0)
+    model = getattr(cases.read(write_blueprint(net.blueprint)), net.blueprint.top.name)()
+    model.load_state_dict(net.state_dict())
+    (image,) = cases.inputs(net, batch=4)
+    for module in (net.train(), model.train()):
+        module(image).square().sum().backward()
+    ours, theirs = dict(net.named_parameters()), dict(model.named_parameters())
+    assert all(torch.equal(ours[name].grad, theirs[name].grad) for name in ours)
+    assert all(torch.equal(a, b) for a, b in zip(net.buffers(), model.buffers(), strict=True))
+
+
+def test_classes_are_named_as_in_the_file() -> None:
+    space = cases.shipped("nasbench201")
+    genotype = space.genotype({c.name: "nor_conv_3x3" for c in space.choices})
+    source = write_source(space.architecture(genotype), space.catalogue)
+    assert re.findall(r"^class (\w+)", source, re.M) == ["Reconv", "Normal", "Reduce", "Nasbench201"]
+    assert "self.stage_1 = nn.Sequential(*[Normal(4) for _ in range(2)])" in source
+    assert "x2 = self.x2_1(x0) + self.x2_2(x1)" in source
+    # One kernel for all of them stands in the code, different channels are a parameter.
+    assert "def __init__(self, channels: int) -> None:" in source
+    assert "kernel" not in source
+
+
+def test_numbers_that_differ_are_parameters() -> None:
+    space = loads("""
+op block(x: [C, H, W], width: int, kernel: int, stride = 1) =
+  x -> conv(2 * C, kernel = 1) -> conv(kernel = kernel, stride = stride) -> batchnorm -> conv(width, kernel = 1)
+space net(width = 4) {
+  input x: [4, 16, 16]
+  return x -> block(8, 3) -> block(24, 5, stride = 2) -> block(24, 7, stride = 2) -> global_avgpool
+}""")
+    source = write_source(space.architecture(space.sample(0)), space.catalogue)
+    assert "self, in_channels: int, out_channels: int, kernel: int, stride: int = 1" in source
+    assert "nn.Conv2d(in_channels, 2 * in_channels, 1, bias=False)" in source
+    assert "padding=kernel // 2" in source
+    assert "Block(4, 8, kernel=3)," in source
+    assert "Block(8, 24, kernel=5, stride=2)," in source
+
+
+def test_a_genotype_with_unpleasant_labels() -> None:
+    space = loads("""
+op edge = relu -> conv(kernel = 1) | tanh
+space net(width = 4) {
+  input x: [3, 4, 4]
+  return x -> edge -> global_avgpool
+}""")
+    for seed in range(4):
+        same_network(cases.make(space, seed))
