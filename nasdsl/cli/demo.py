@@ -103,7 +103,7 @@ def run(
     images = [x[:COMPARED] for x in task.test.inputs]
     report = pipeline.export(
         network,
-        folder / "export",
+        (folder / "export").resolve(),
         ["python", "onnx"],
         sample_inputs=images,
         metrics={f"held-out {task.objective.name}": round(winner.metric, 4)},
@@ -128,7 +128,7 @@ def run(
         others=others,
         milliseconds=latency.milliseconds,
         differences={form.format: form.difference for form in report.forms},
-        files=[folder / "report.md", folder / "search", *report.files],
+        files=[files.shown(path) for path in (folder / "report.md", folder / "search", *report.files)],
     )
 
 

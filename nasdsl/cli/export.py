@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nasdsl.cli import options
+from nasdsl.cli import files, options
 
 
 class Form(StrEnum):
@@ -45,7 +45,7 @@ def command(
     Examples:
 
         nasdsl export runs/quickstart-digits-gdas-0
-        nasdsl export networks/mine --format onnx -o deployed
+        nasdsl export runs/mine --format onnx -o deployed
     """
     from nasdsl import pipeline
     from nasdsl.cli import networks
@@ -56,11 +56,11 @@ def command(
     task = load_task(stored.task)
     report = pipeline.export(
         stored.network,
-        output or folder / "export",
+        (output or folder / "export").resolve(),
         [str(form) for form in forms or [Form.PYTHON, Form.ONNX]],
         sample_inputs=[x[: closing.COMPARED] for x in task.test.inputs],
         metrics={f"held-out {task.objective.name}": round(stored.metric, 4)},
         classes=task.labels or None,
     )
-    for line in closing.export_lines(report):
+    for line in closing.export_lines(report, files.shown(report.folder)):
         print(line)

@@ -40,6 +40,14 @@ def shipped_spaces() -> dict[str, Path]:
     return {path.stem: path for path in sorted(resources.spaces().glob("*.nas"))}
 
 
+def shown(path: Path) -> str:
+    """A path as a person in this folder would write it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
 def write_whole(path: Path, text: str, *, not_over: Path | None = None) -> None:
     """Writes a file in one go: a reader sees the old content or the new, never a part.
 

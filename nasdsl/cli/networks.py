@@ -46,7 +46,7 @@ def read_winner(run: Path, limits: Limits) -> Winner:
     """The winner of a run's folder. Raises NasError N937 where there is none (yet)."""
     from nasdsl.search import STRATEGIES
     from nasdsl.search.settings import settings_type
-    from nasdsl.training import read_toml
+    from nasdsl.training.config import validated
 
     config, genotype = run / "config.toml", run / "genotype.json"
     if not config.is_file():
@@ -60,8 +60,7 @@ def read_winner(run: Path, limits: Limits) -> Winner:
             "give the command that began it again: it goes on",
         )
     entries = _toml(config)
-    kind = settings_type(STRATEGIES.find(str(entries.get("strategy"))))
-    settings: SearchSettings = read_toml(kind.model_validate({"strategy": entries["strategy"]}), config)
+    settings = validated(settings_type(STRATEGIES.find(str(entries.get("strategy")))), entries)
     space = _load(run, settings.space, settings.parameters, limits)
     return Winner(space, settings, space.genotype(read_genotype(str(genotype))))
 

@@ -61,7 +61,7 @@ def command(
     Examples:
 
         nasdsl train runs/quickstart-digits-gdas-0
-        nasdsl train quickstart -g genotype.json --epochs 40 -o networks/mine
+        nasdsl train quickstart -g genotype.json --epochs 40 -o runs/mine
         nasdsl train quickstart -g "$(nasdsl sample quickstart --seed 3)" -c lr=0.05
     """
     from nasdsl import pipeline
@@ -89,7 +89,8 @@ def command(
                 f'name it with -g, such as -g "$(nasdsl sample {what})"',
             )
         taken, recipe = space.genotype(networks.read_genotype(genotype or "{}")), Recipe()
-        task, folder = task or "digits", output or Path("networks") / f"{space.name}-{seed}"
+        task = task or "digits"
+        folder = output or Path("runs") / f"{space.name}-{task}-trained-{seed}"
     assignments = [*([f"epochs={epochs}"] if epochs is not None else []), *(config or ())]
     recipe = override(recipe, [text.removeprefix("training.") for text in assignments])
     found = load_task(task)

@@ -289,9 +289,9 @@ def first_onnx_difference(program: torch.export.ExportedProgram, path: Path, cas
     """The first value of an ONNX graph that differs from the one of its name in the program it was made from."""
     import onnx
 
-    wanted = _values_of(program, case.inputs)
     model = onnx.load(path)
-    outputs = {value.name for value in model.graph.output}
+    outputs = [value.name for value in model.graph.output]
+    wanted = {**_values_of(program, case.inputs), **dict(zip(outputs, case.outputs, strict=True))}
     order = [name for node in model.graph.node for name in node.output if name in wanted]
     for name in order:
         if name not in outputs:

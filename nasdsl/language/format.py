@@ -365,6 +365,23 @@ class _Layout:
         self.taken += 1
         return comment.end
 
+    def _trail_opening(self, before: Span | int) -> None:
+        """The comment behind what opens a bracket or a body, before its first part, goes to the line written last."""
+        if isinstance(before, Span):
+            if not self._known(before):
+                return
+            before = before.start
+        comment = self._pending(before)
+        if comment is None:
+            return
+        line = max(
+            self.text_of_source.rfind("\n", 0, comment.start),
+            self.text_of_source.rfind("\r", 0, comment.start),
+        )
+        if self.text_of_source[line + 1 : comment.start].strip():
+            self.lines[-1] += f"  {comment.text}"
+            self.taken += 1
+
     # --- statements
 
     def _statements(
@@ -482,7 +499,7 @@ class _Layout:
             self.lines.append(flat + suffix)
             return end
         self.lines.append(f"{' ' * indent}{head}(")
-        self._trail(name)
+        self._trail_opening(parameters[0].span)
         for parameter, text in zip(parameters, texts, strict=True):
             self._flush(parameter.span, indent + _STEP)
             self.lines.append(f"{' ' * (indent + _STEP)}{text},")
@@ -512,9 +529,8 @@ class _Layout:
                 body, syntax.Pipe | syntax.Call | syntax.Choose
             )
         if below:
-            if known:
-                self._trail(end)
-                self._flush(body.span, indent + _STEP)
+            self._trail_opening(body.span)
+            self._flush(body.span, indent + _STEP)
             self._emit(" " * (indent + _STEP), body, "", indent + _STEP)
         else:
             self.lines.pop()
@@ -545,7 +561,7 @@ class _Layout:
             if self._join(body[0], indent):
                 return True
         if brace:
-            self._trail(brace.opens)
+            self._trail_opening(body[0].span if body else brace.closes)
         self._statements(body, indent + _STEP, brace.closes if brace else 0)
         self.lines.append(" " * indent + "}")
         return False
@@ -571,7 +587,9 @@ class _Layout:
             last = number == len(values) - 1
             if number:
                 prefix = self.lines.pop() + " "
-                if len(prefix + _flat(value)) > WIDTH and not self._wants_break(value):
+                flat = _flat(value)
+                fits_below = indent + _STEP + len(flat) < WIDTH
+                if len(prefix + flat) >= WIDTH and fits_below and not self._wants_break(value):
                     self.lines.append(prefix.rstrip())
                     prefix = " " * (indent + _STEP)
             self._emit(prefix, value, "" if last else ",", indent)
@@ -685,16 +703,7 @@ class _Layout:
     ) -> None:
         """One candidate a line, labels and values in columns."""
         self.lines.append(prefix.rstrip())
-        first = node.items[0].span
-        if self._known(first):
-            bar = self.text_of_source[: first.start].rstrip(" \t\r\n|")
-            comment = self._pending(first.start)
-            if (
-                comment
-                and not self._broken_between(comment.start, comment.start)
-                and comment.start >= len(bar)
-            ):
-                self._trail(len(bar))
+        self._trail_opening(node.items[0].span)
         width = self._label_width(node.items)
         for number, item in enumerate(node.items):
             last = number == len(node.items) - 1
@@ -748,10 +757,7 @@ class _Layout:
     def _choose(self, prefix: str, node: syntax.Choose, suffix: str, indent: int) -> None:
         below = indent + _STEP
         self.lines.append(f"{prefix}{_choose_head(node)} {{")
-        if self._known(node.span):
-            brace = self._body_brace(node.quantity.span.end if node.quantity else node.span.start, ())
-            if brace:
-                self._trail(brace.opens)
+        self._trail_opening(node.items[0].span)
         if node.clauses:
             item = node.items[0]
             self._flush(item.span, below)
@@ -789,8 +795,7 @@ class _Layout:
         """``[``, an item a line, ``]``."""
         below = indent + _STEP
         self.lines.append(prefix)
-        if self._known(span):
-            self._trail(span.start)
+        self._trail_opening(items[0].span)
         for item in items:
             self._flush(item.span, below)
             if isinstance(item, syntax.Comprehension):
@@ -818,7 +823,7 @@ class _Layout:
             self._emit(f"{line}{name}", only, f"){suffix}", indent, inside=True)
             return
         below = indent + _STEP
-        self._trail(node.function.span)
+        self._trail_opening(arguments[0].span)
         for argument in arguments:
             self._flush(argument.span, below)
             if isinstance(argument.value, syntax.Comprehension):

@@ -25,6 +25,8 @@ from nasdsl.language.tree_builder import TreeBuilder
 
 NESTING = 200
 CHAIN = 1000
+# What one level of nesting puts on the parser's stack at most, with room to spare.
+_STACK_A_LEVEL = 40
 
 
 def parse(source: Source, *, nesting: int = NESTING, chain: int = CHAIN) -> syntax.File:
@@ -44,7 +46,7 @@ def parse(source: Source, *, nesting: int = NESTING, chain: int = CHAIN) -> synt
         if brackets.unmatched(tokens):
             # Too many to guess at; what a parser would say about them helps nobody.
             raise NasError(*[complaint.diagnostic for complaint in _first_a_line(complaints, [])])
-    file, said = _Run(tokens).file()
+    file, said = _Run(tokens, nesting).file()
     complaints = _first_a_line(complaints, said)
     if complaints or file is None:
         raise NasError(*[complaint.diagnostic for complaint in complaints])
@@ -108,8 +110,9 @@ class _KeepBadTokens:
 class _Run:
     """One reading of the tokens, with the parser's stacks."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, nesting: int) -> None:
         self.tokens = tokens
+        self.nesting = nesting
         self.complaints: list[Complaint] = []
         lark = _lark()
         callbacks = lark._parse_tree_builder.create_callback(TreeBuilder(tokens.source))
@@ -123,6 +126,10 @@ class _Run:
         feed, items, stack = self.state.feed_token, self.tokens.items, self.state.state_stack
         while index <= last:
             before = tuple(stack)
+            if len(before) > self.nesting * _STACK_A_LEVEL:
+                # Not only a matter of taste: these copies are what makes very deep texts slow.
+                place = self.tokens.span(index)
+                raise NasError(_too_deep(place, f"this is nested more than {self.nesting} deep"))
             try:
                 file = feed(items[index], index == last)
                 index += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ class Closing:
     others: Sequence[Contender]
     milliseconds: float
     differences: Mapping[str, float]
-    files: Sequence[Path]
+    files: Sequence[str]
 
     @property
     def mean_of_others(self) -> float:
@@ -73,12 +72,11 @@ class Closing:
                 f"{form} and network",
                 f"differ by at most {difference:.1e}" if difference else "give the same numbers, bit for bit",
             )
-        yield "files", "\n".join(map(str, self.files))
+        yield "files", "\n".join(self.files)
 
     def as_json(self) -> dict[str, Any]:
         """The same for machines."""
         entries = asdict(self)
-        entries["files"] = [str(path) for path in self.files]
         entries["mean_of_others"] = self.mean_of_others if self.others else None
         return entries
 
@@ -111,10 +109,10 @@ def closing_page(closing: Closing) -> str:
     return "\n".join(lines) + "\n"
 
 
-def export_lines(report: ExportReport) -> Iterator[str]:
+def export_lines(report: ExportReport, folder: str) -> Iterator[str]:
     """What was exported, how far it is from the network, and where it lies."""
     for form in report.forms:
         files = " and ".join(path.name for path in form.files)
         told = f"differs by at most {form.difference:.1e}" if form.difference else "gives the same numbers"
         yield f"{form.format:<6}  {files}: {told} on {len(report.cases)} batches of held-out inputs"
-    yield f"the files are in {report.folder}; {report.folder / 'README.md'} says how to load them"
+    yield f"the files are in {folder}; its README.md says how to load them"

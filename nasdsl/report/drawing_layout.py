@@ -131,7 +131,7 @@ def _pack(parts: Sequence[Placed]) -> None:
         for x in sorted({MARGIN, *(p.x + p.width + BETWEEN for p in done)}):
             if x > MARGIN and x + width > WIDTH - MARGIN:
                 continue
-            under = [p.y + p.height + BETWEEN for p in done if p.x < x + width + BETWEEN and x < p.x + p.width + BETWEEN]
+            under = [p.y + p.height + BETWEEN for p in done if p.x < x + width + ASIDE and x < p.x + p.width + ASIDE]
             y = max(under, default=MARGIN + 30.0)
             if found is None or y < found[0] - 1:
                 found = (y, x)
@@ -147,7 +147,7 @@ def measure(item: Item) -> Box:
     """An item's box, its lines broken where they are too long."""
     most = 150.0 if item.kind == "fixed" else 190.0
     lines = [part for line in item.lines for part in broken(line, most)]
-    if item.name and item.kind in ("choice", "use") and lines:
+    if item.name and item.kind in ("choice", "use", "fixed") and lines:
         lines[0] = (Run(f"{item.name}  ", "bold"), *lines[0])
     if item.times and lines:
         lines[0] = (*lines[0], Run("  ×", "muted"), *item.times)
@@ -203,7 +203,9 @@ def place_panel(panel: Panel) -> Placed:
     layers: dict[int, list[Box]] = {}
     for item in panel.items:
         layers.setdefault(ranks[item.id], []).append(boxes[item.id])
-    if all(len(layer) <= 2 for layer in layers.values()) and sum(len(layer) > 1 for layer in layers.values()) <= 3:
+    double = sum(len(layer) > 1 for layer in layers.values())
+    far = sum(ranks[link.target] - ranks[link.source] > 1 for link in panel.links)
+    if all(len(layer) <= 2 for layer in layers.values()) and (double == 0 or (far > 3 and double <= 3)):
         arrows = _column(panel.links, boxes, ranks, layers)
     else:
         arrows = _layered(panel.links, boxes)
@@ -242,15 +244,18 @@ def _column(
     arrows = [_straight(link, boxes) for link in near]
     sides: dict[str, list[Link]] = {"left": [], "right": []}
     for link in far:
-        source, layer = boxes[link.source], layers[ranks[link.source]]
-        if len(layer) == 2:
-            side = "left" if source is layer[0] else "right"
-        else:
-            side = "left" if link.open else "right"
-        sides[side].append(link)
+        place = _side(boxes[link.target], layers[ranks[link.target]]) or _side(boxes[link.source], layers[ranks[link.source]])
+        sides[place or ("left" if link.open else "right")].append(link)
     for side, found in sides.items():
         arrows += _arcs(found, boxes, ranks, layers, side == "right")
     return arrows
+
+
+def _side(box: Box, layer: Sequence[Box]) -> str:
+    """On which side of its layer a box stands; empty for one that stands alone."""
+    if len(layer) == 1:
+        return ""
+    return "left" if box is layer[0] else "right"
 
 
 def _straight(link: Link, boxes: dict[str, Box]) -> Arrow:
@@ -280,18 +285,16 @@ def _arcs(
         taken[level].append((low, high))
         lane[id(link)] = level
 
-    def edge(rank: int) -> float:
-        return max(sign * (box.right if right else box.left) for box in layers[rank])
+    past = {rank for link in links for rank in range(ranks[link.source], ranks[link.target] + 1)}
+    edge = max(sign * box.right + STACK * box.shadows if right else sign * box.left for r in past for box in layers[r])
 
     arrows = []
-    leaving = _slots(links, [link.source for link in links], ranks, outgoing=True)
-    arriving = _slots(links, [link.target for link in links], ranks, outgoing=False)
+    leaving, arriving = _slots(links, ranks)
     for link in links:
         a, b = boxes[link.source], boxes[link.target]
-        between = max(edge(rank) for rank in range(ranks[link.source], ranks[link.target] + 1))
-        out = sign * (between + 10 + LANE * (lane[id(link)] + 1))
-        start = (a.right + STACK * a.shadows if right else a.left, a.middle + leaving[id(link)] * min(4.5, a.height / 8))
-        end = (b.right + STACK * b.shadows if right else b.left, b.middle + arriving[id(link)] * min(4.5, b.height / 8))
+        out = sign * (edge + 8 + LANE * (lane[id(link)] + 1))
+        start = (a.right + STACK * a.shadows if right else a.left, a.middle + leaving[id(link)] * _reach(a, links))
+        end = (b.right + STACK * b.shadows if right else b.left, b.middle + arriving[id(link)] * _reach(b, links))
         bend = min(14.0, abs(end[1] - start[1]) / 3)
         arrows.append(
             Arrow(
@@ -307,18 +310,31 @@ def _arcs(
     return arrows
 
 
-def _slots(links: Sequence[Link], ends: Sequence[str], ranks: dict[str, int], outgoing: bool) -> dict[int, float]:
-    """Where at the side of its box an arc begins or ends, so that nested arcs don't cross."""
-    found: dict[int, float] = {}
-    groups: dict[str, list[Link]] = {}
-    for link, end in zip(links, ends, strict=True):
-        groups.setdefault(end, []).append(link)
-    for group in groups.values():
-        # The shortest leaves lowest and arrives highest.
-        group.sort(key=lambda link: ranks[link.target] - ranks[link.source], reverse=outgoing)
-        for position, link in enumerate(group):
-            found[id(link)] = position - (len(group) - 1) / 2
-    return found
+def _reach(box: Box, links: Sequence[Link]) -> float:
+    """How much of a box's side its arcs take."""
+    ends = sum((link.source == box.item.id) + (link.target == box.item.id) for link in links)
+    return min(box.height - 10, 8.0 * (ends - 1))
+
+
+def _slots(links: Sequence[Link], ranks: dict[str, int]) -> tuple[dict[int, float], dict[int, float]]:
+    """Where at the side of its box each arc begins and ends, in steps from the middle, so that nested arcs don't cross."""
+    at: dict[str, list[tuple[Link, bool]]] = {}
+    for link in sorted(links, key=lambda link: ranks[link.target] - ranks[link.source]):
+        # From the top: those that arrive, the shortest first; then those that leave, the longest first.
+        at.setdefault(link.target, []).append((link, False))
+    for link in sorted(links, key=lambda link: ranks[link.source] - ranks[link.target]):
+        at.setdefault(link.source, []).append((link, True))
+    leaving: dict[int, float] = {}
+    arriving: dict[int, float] = {}
+    for ends in at.values():
+        for position, (link, leaves) in enumerate(ends):
+            (leaving if leaves else arriving)[id(link)] = position - (len(ends) - 1) / 2
+    for ends in at.values():
+        for link, leaves in ends:
+            scale = 1 / max(1, len(ends) - 1)
+            side = leaving if leaves else arriving
+            side[id(link)] *= scale
+    return leaving, arriving
 
 
 def _layered(links: Sequence[Link], boxes: dict[str, Box]) -> list[Arrow]:

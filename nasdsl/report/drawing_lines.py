@@ -12,6 +12,10 @@ from nasdsl.report.drawing_words import alternatives, joined
 from nasdsl.space.graph import Scope
 
 ARROW = " → "
+FLAT = 4
+"""A pipeline of so many operations is said in full; a longer one by the name of its definition, where it has one."""
+LONG = 330.0
+"""Nothing longer than this is said on one line."""
 SIZE = 11.0
 """The font size of what stands in boxes."""
 
@@ -46,9 +50,9 @@ class Lines:
         if not self.exact and self._has_variants(atom.scope.definition):
             return name
         line = self.body(atom.scope, atom.nodes)
-        if line is None or line_width(line) > most or any(run.text == " + " for run in line):
+        if line is None or any(run.text == " + " for run in line):
             return name
-        return line
+        return line if line_width(line) <= (most if len(stages(line)) > FLAT else LONG) else name
 
     def _has_variants(self, definition: str) -> bool:
         """Whether uses of a definition are made of different operations."""
@@ -74,7 +78,9 @@ class Lines:
             self.named.setdefault(atom.scope.definition, atom.scope)
             return (Run(atom.scope.definition, "choice"),)
         if atom.kind == "repeat":
-            return (*self.copy(atom), Run(" ×", "muted"), *atom.times)
+            copy = self.copy(atom)
+            several = any(run.text in (ARROW, " + ") for run in copy)
+            return (*(_bracketed(copy) if several else copy), Run(" ×", "muted"), *atom.times)
         if atom.kind == "scan":
             inner = self.scanned(atom)
             return (Run("scan("), *inner, Run(")"))
@@ -86,17 +92,21 @@ class Lines:
         """One copy of a repeated operation."""
         assert atom.scope is not None and atom.copies
         line = self.body(atom.scope, atom.copies[0])
-        if line is None or line_width(line) > 200:
-            return (Run("body"),)
-        return _bracketed(line) if any(run.text in (ARROW, " + ") for run in line) else line
+        return (Run("…"),) if line is None or line_width(line) > LONG else line
 
     def scanned(self, atom: Atom) -> Line:
         """What a scan runs over the sequence."""
-        inside = [i for i in atom.nodes if self.reader.nodes[i].region is not None]
-        region = self.reader.nodes[inside[0]].region
-        base = self.reader.nodes[min(inside)].scope
-        line = self.body(base, inside, region)
-        return line if line is not None else (Run("body"),)
+        (inner, *others) = self.scan_body(atom)
+        if not others:
+            return self.short(inner)
+        line = self._expression([inner, *others], {}, frozenset().union(inner.nodes, *(a.nodes for a in others)))
+        return line if line is not None and line_width(line) <= LONG else (Run("…"),)
+
+    def scan_body(self, atom: Atom) -> list[Atom]:
+        """The body of a scan taken apart."""
+        inside = [id for id in atom.nodes if self.reader.nodes[id].region is not None]
+        first = self.reader.nodes[min(inside)]
+        return self.merged(self.reader.atoms(first.scope, inside, first.region))
 
     def _choice(self, atom: Atom) -> Line:
         if atom.definition is not None:
@@ -112,15 +122,28 @@ class Lines:
         return (Run(atom.pick, "choice"),)
 
     def inline(self, atom: Atom) -> Line | None:
-        """A use with choices, where it can be said in a line: at most one choice of its own, or a single thing in it."""
+        """A use with choices where it can be said in a line.
+
+        It holds a single thing, or at most one choice, or choices that have a name and a key of their own.
+        """
         assert atom.scope is not None
         if atom.scope.kind == "cell" and not self.reader.is_pure(atom.scope):
             return None
         atoms = self.merged(self.reader.atoms(atom.scope, atom.nodes))
-        if len(atoms) > 1 and len(self.reader.choices_in(atom.nodes)) > 1:
-            return None
+        kept, self.named = self.named, {}
         line = self._expression(atoms, self._inputs(atom.scope), atom.nodes)
-        return line if line is not None and line_width(line) <= 280 else None
+        named, self.named = self.named, kept
+        if line is None or line_width(line) > 280:
+            return None
+        if len(atoms) == 1 and atoms[0].kind == "use" and not self.reader.is_pure(atom.scope):
+            if any(not self.reader.is_pure(scope) for scope in named.values()):
+                return None
+        if len(atoms) > 1 and len(self.reader.choices_in(atom.nodes)) > 1:
+            if not named or not all(self.reader.is_pure(scope) for scope in named.values()):
+                return None
+        for name, scope in named.items():
+            self.named.setdefault(name, scope)
+        return line
 
     # --- a body
 
@@ -143,7 +166,7 @@ class Lines:
             return None
         read = Counter(source for atom in atoms for source in atom.inputs)
         outside = {source for source in read if source not in makers}
-        found = self._term(outs[0], makers, read, inputs, alone=len(outside) <= 1 and all(read[s] == 1 for s in outside))
+        found = self._term(outs[0], makers, read, inputs, alone=len(outside) <= 1)
         return None if found is None else compressed(found[0])
 
     def _term(
@@ -163,7 +186,7 @@ class Lines:
             if atom.open:
                 return None
             return self._joined(atom, terms)
-        text = self.short(atom, 330)
+        text = self.short(atom, LONG)
         if len(terms) > 1 or not terms:
             if not terms:
                 return text, _PIPE
@@ -227,6 +250,8 @@ class Lines:
             return False
         if reader.nodes[before.out].guard is not reader.nodes[atom.out].guard:
             return False
+        if before.kind == "choice" and before.is_same_everywhere:
+            return False
         return before.kind == "fixed" or reader.nodes[before.out].name is None
 
 
@@ -234,7 +259,7 @@ def arrows(lines: Sequence[Line]) -> Line:
     """Lines one after the other, as a pipeline."""
     runs: list[Run] = []
     for line in lines:
-        if runs:
+        if runs and line:
             runs.append(Run(ARROW, "muted"))
         runs += line
     return tuple(runs)

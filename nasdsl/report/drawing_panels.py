@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING
 from nasdsl.diagnostics import NasError
 from nasdsl.report.drawing import Item, Key, Line, Link, Panel, Part, Picture, Row, Run, State, plain
 from nasdsl.report.drawing_lines import ARROW, Lines, arrows, line_width
-from nasdsl.report.drawing_structure import SIGNS, Atom, Candidate, Reader
+from nasdsl.report.drawing_structure import SIGNS, Atom, Candidate, Reader, ordered
 from nasdsl.report.drawing_words import Words, alternatives, joined
 from nasdsl.report.progress import grouped
 from nasdsl.space.choice import Choice, Taken
-from nasdsl.space.graph import Scope
+from nasdsl.space.graph import Node, Scope
 
 if TYPE_CHECKING:
     from nasdsl.space.space import Space
@@ -24,6 +25,8 @@ SUMMED_UP = 3
 """A use says its choices itself if they are numbers and no more than this."""
 PANELS_A_USE = 6
 """In a picture of an architecture, an operation has a panel for each of its uses up to this many."""
+ALIKE = 3
+"""So many operations that are alike and summed up are drawn as one."""
 SURVEYED = 60
 """So many uses of a definition are looked at for what its candidates do."""
 
@@ -44,6 +47,8 @@ class _Painter:
         self.shown: set[int] = set()
         self.keys: dict[str, Scope] = {}
         self.uses: dict[str, Scope] = {}
+        # Elements of a list that no assignment names: `n = [a, b]` has n0 and n1.
+        self.elements: dict[int, str] = {}
 
     # --- the whole
 
@@ -178,7 +183,8 @@ class _Painter:
         rows = sum(len(a.candidates) for a in atoms if a.kind == "choice" and a.is_same_everywhere)
         fed = any(not a.is_same_everywhere and any(c.nodes for c in a.candidates) for a in atoms if a.kind == "choice")
         stacked = rows > LISTED or fed
-        atoms = self._joins(atoms) if stacked else list(atoms)
+        self._name_elements(atoms)
+        atoms = self._bundles(self._joins(atoms, stacked))
         panel = Panel(title, note, [], [])
         ids: dict[int, str] = {}
         for node, name in inputs.items():
@@ -195,7 +201,7 @@ class _Painter:
             self._links(panel, atom, item, ids)
             last = item
             node = reader.nodes[atom.out]
-            named = item.kind == "choice" and not item.stacked and node.name and atom.is_same_everywhere
+            named = item.kind == "choice" and not item.stacked and self._names_itself(node) and atom.is_same_everywhere
             if named and atom.out not in outputs and not sizes:
                 pill = Item(f"{item.id}n", "tensor", [(Run(node.name or ""),)], state=item.state)
                 panel.items.append(pill)
@@ -213,6 +219,21 @@ class _Painter:
             panel.items.append(pill)
             panel.links.append(Link(source.id, pill.id))
         return panel
+
+    def _name_elements(self, atoms: Sequence[Atom]) -> None:
+        """Candidates that stand for the elements of one list tell the names of those that have none."""
+        for atom in atoms:
+            if atom.kind not in ("choice", "join") or (atom.kind == "choice" and atom.is_same_everywhere):
+                continue
+            pairs = [(c.label, c.inputs[0]) for c in atom.candidates if len(c.inputs) == 1]
+            names = {
+                name.removesuffix(label)
+                for label, node in pairs
+                if label.isdigit() and (name := self.reader.nodes[node].name or "").endswith(label)
+            }
+            if len(names) == 1 and all(names):
+                (base,) = names
+                self.elements.update((node, f"{base}{label}") for label, node in pairs if label.isdigit())
 
     def _links(self, panel: Panel, atom: Atom, item: Item, ids: Mapping[int, str]) -> None:
         known: dict[str, Link] = {}
@@ -242,15 +263,26 @@ class _Painter:
 
     # --- items
 
+    def _names_itself(self, node: Node) -> bool:
+        """Whether the name of a tensor was given where it is made, and not by whoever used what a body returns."""
+        scope, span = node.scope, node.span
+        while self.reader.is_pure(scope) and scope.parent is not None:
+            scope, span = scope.parent, scope.span
+        if node.name is None or span is None:
+            return False
+        before = span.source.text[: span.start].rpartition("\n")[2]
+        return re.search(rf"\b{re.escape(node.name.rstrip('0123456789'))}[0-9]*\b[^\n]*=", before) is not None
+
     def _item(self, atom: Atom, stacked: bool) -> Item:
         node = self.reader.nodes[atom.out]
-        item = Item(f"n{atom.out}", "fixed", name=node.name or "")
+        name = self._name(atom.out) if self._names_itself(node) or atom.out in self.elements else ""
+        item = Item(f"n{atom.out}", "fixed", name=name)
         if not self._alive(atom.out):
             item.state = "left"
         match atom.kind:
             case "fixed":
                 item.lines = [self.lines.fixed(atom, 150)]
-                item.name = ""
+                item.name = self.elements.get(atom.out, "")
                 if atom.scope is not None and atom.scope.doc:
                     item.hint = atom.scope.doc
             case "use":
@@ -258,16 +290,26 @@ class _Painter:
             case "repeat":
                 self._repeat_item(item, atom)
             case "scan":
-                item.lines = [(Run("over the sequence", "muted"),), self.lines.scanned(atom)]
-                item.kind = "use"
-                item.name = ""
+                self._scan_item(item, atom)
             case "join":
                 self._join_item(item, atom)
             case "choice":
                 self._choice_item(item, atom, stacked)
         if atom.count > 1:
             item.times = (Run(str(atom.count)),)
+        if item.kind == "fixed" and any(run.style not in ("plain", "muted") for line in item.lines for run in line):
+            item.kind = "use"
         return item
+
+    def _scan_item(self, item: Item, atom: Atom) -> None:
+        item.kind, item.name = "use", ""
+        inner = self.lines.scan_body(atom)
+        said: Line = self.lines.scanned(atom)
+        if len(inner) == 1 and inner[0].kind == "use":
+            assert inner[0].scope is not None
+            item.hint = inner[0].scope.doc or ""
+            said = (Run(inner[0].scope.definition, "bold"),)
+        item.lines = [said, (Run("over the sequence", "muted"),)]
 
     def _use_item(self, item: Item, atom: Atom) -> None:
         assert atom.scope is not None
@@ -369,24 +411,33 @@ class _Painter:
             item.kind = "choice" if atom.open else "fixed"
 
     def _absorbing_item(self, item: Item, atom: Atom, sign: str) -> None:
-        """A sum of choices that are alike: ``Σ all 3 · edge``."""
+        """A sum of things that are alike: ``Σ 3 of 3``, ``edge``."""
         item.kind, item.stacked = "choice", True
-        said = Counter(self._said(part) for part in atom.absorbed)
         heads: list[Line] = []
-        for (pick, text), count in said.items():
-            words = f"{count} × {pick}" if count > 1 and pick else (f"all {count}" if count > 1 else pick)
-            heads.append((Run(f"{words} " if words else "", "muted"), Run(text, "choice")))
-        if atom.open:
-            heads.append((Run(f"{atom.pick}", "choice"),))
-        if len(heads) > 1 or plain(heads[0]).startswith(("all", "2")) or len(atom.absorbed) > 1:
+        if atom.absorbed[0].kind == "fixed":
+            heads = [(Run(atom.pick or f"all {len(atom.absorbed)}", "muted"),), self.lines.fixed(atom.absorbed[0], 150)]
+            item.kind = "choice" if atom.open else "fixed"
+        else:
+            for (pick, text), count in Counter(self._said(part) for part in atom.absorbed).items():
+                words = f"{count} × {pick}" if pick else f"{count} of {count}"
+                if count > 1 or pick:
+                    heads.append((Run(words if count > 1 else pick, "muted"),))
+                heads.append((Run(text, "choice"),))
+            if atom.open and atom.choice is not None and atom.candidates:
+                heads.append((Run("+ ", "muted"), Run(atom.pick, "choice")))
+        if len(atom.absorbed) > 1:
             heads[0] = (Run(f"{sign} ", "muted"), *heads[0])
-        item.lines = [joined([head], "") for head in heads]
+        item.lines = heads
         if atom.after:
             item.lines.append((Run("→ ", "muted"), *atom.after))
         if self.assignment is not None:
             if atom.choice is not None:
                 self.shown.add(atom.choice.index)
-            item.rows = [row for part in atom.absorbed for row in self._taken_rows(part)]
+            if atom.absorbed[0].kind == "choice":
+                item.rows = [row for part in atom.absorbed for row in self._taken_rows(part)]
+            taken = [self._name(c.source) for c in atom.candidates if c.guard.at(self.assignment)]
+            if atom.candidates and self._alive(atom.out):
+                item.rows.append(Row((Run(f"+ {', '.join(taken) or 'nothing'}", "chosen"),), (), "chosen"))
 
     def _said(self, atom: Atom) -> tuple[str, str]:
         if atom.is_same_everywhere:
@@ -501,6 +552,9 @@ class _Painter:
         return ", ".join(labels)
 
     def _name(self, node: int) -> str:
+        """What the author calls a tensor, empty where it has no name."""
+        if node in self.elements:
+            return self.elements[node]
         found = self.reader.nodes[node]
         if found.name:
             return found.name
@@ -512,30 +566,71 @@ class _Painter:
 
     # --- choices that a join absorbs
 
-    def _joins(self, atoms: Sequence[Atom]) -> list[Atom]:
-        """Choices that are read by one sum alone become part of it: ``n2 = edge(n0) + edge(n1)`` is one box."""
-        reader = self.reader
+    def _joins(self, atoms: Sequence[Atom], stacked: bool) -> list[Atom]:
+        """What is read by one sum alone becomes part of it, where it is alike: ``n2 = edge(n0) + edge(n1)`` is one box."""
         makers = {id: atom for atom in atoms for id in atom.nodes}
         read = Counter(source for atom in atoms for source in atom.inputs)
         gone: set[int] = set()
         for atom in atoms:
-            if atom.kind != "join" or plain(atom.line) != SIGNS["sum"]:
+            if atom.kind != "join":
                 continue
-            parts = [makers[i] for i in atom.inputs if i in makers and makers[i].kind == "choice"]
-            parts = [p for p in parts if read[p.out] == 1 and not p.absorbed and p.definition or self._open_choice(p)]
-            solid = [i for i in atom.inputs if i not in atom.open and makers.get(i) not in parts]
-            if not parts or solid:
+            before = [makers[i] for i in atom.inputs if i in makers and read[i] == 1 and makers[i].out == i]
+            parts: list[Atom] = []
+            if stacked:
+                parts = [p for p in before if p.kind == "choice" and (p.definition or self._open_choice(p))]
+            if not parts:
+                alike = [p for p in before if p.kind == "fixed" and len(p.inputs) == 1]
+                if len(alike) >= ALIKE and len({plain(self.lines.fixed(p, 150)) for p in alike}) == 1:
+                    parts = alike
+            conditional = {p.inputs[0] for p in parts if p.kind == "fixed" and p.out in atom.open}
+            if not parts or any(makers.get(i) not in parts and i not in atom.open for i in atom.inputs):
                 continue
             atom.absorbed = parts
-            inputs = [source for part in parts for source in part.inputs]
-            opened = {source for part in parts for source in part.open}
-            always = {source for part in parts for source in part.inputs if source not in part.open}
-            atom.inputs = tuple(dict.fromkeys([*inputs, *(i for i in atom.inputs if i in atom.open)]))
-            atom.open = frozenset((atom.open | opened) - always)
+            opened = {source for part in parts for source in part.open} | conditional
+            always = {source for part in parts for source in part.inputs} - opened
+            inside = {part.out for part in parts}
+            atom.inputs = tuple(
+                dict.fromkeys(i for part in (*parts, atom) for i in part.inputs if i not in inside)
+            )
+            atom.open = frozenset((atom.open - inside | opened) - always)
             atom.nodes = atom.nodes.union(*(part.nodes for part in parts))
             gone |= {id(part) for part in parts}
-        del reader
         return [atom for atom in atoms if id(atom) not in gone]
+
+    def _bundles(self, atoms: Sequence[Atom]) -> list[Atom]:
+        """The same done to each tensor of a list, ``[f(t) for t in n]``, becomes one box."""
+        found: list[Atom] = []
+        runs: list[list[Atom]] = []
+        for atom in sorted(atoms, key=lambda atom: atom.out):
+            alike = atom.kind == "fixed" and len(atom.inputs) == 1
+            last = runs[-1][-1] if runs else None
+            if (
+                alike
+                and last is not None
+                and last.kind == "fixed"
+                and len(last.inputs) == 1
+                and plain(self.lines.fixed(last, 150)) == plain(self.lines.fixed(atom, 150))
+                and last.inputs != atom.inputs
+                and last.out not in atom.inputs
+            ):
+                runs[-1].append(atom)
+            else:
+                runs.append([atom])
+        for run in runs:
+            if len(run) < ALIKE:
+                found += run
+                continue
+            first, *others = run
+            names = [self._name(atom.out) for atom in run]
+            first.line, first.scope = self.lines.fixed(first, 150), None
+            first.count = len(run)
+            first.nodes = first.nodes.union(*(atom.nodes for atom in others))
+            first.inputs = tuple(dict.fromkeys(i for atom in run for i in atom.inputs))
+            first.out = run[-1].out
+            if all(names):
+                self.elements[first.out] = f"{names[0]} … {names[-1]}"
+            found.append(first)
+        return ordered(found)
 
     def _open_choice(self, atom: Atom) -> bool:
         return not atom.is_same_everywhere and bool(self._content(atom))
@@ -547,7 +642,7 @@ class _Painter:
         reader = self.reader
         self.lines.exact = False
         uses = [s for s in reader.scopes.values() if s.definition == definition and reader.is_pure(s)]
-        texts: dict[str, Counter[Line]] = {}
+        texts: dict[str, list[Line]] = {}
         pick = ""
         words = reader.words
         reader.words = Words(self.space, strides=False)
@@ -556,17 +651,15 @@ class _Painter:
             pick = f"{plain(atom.line)} {atom.pick}".strip()
             for candidate in atom.candidates:
                 line = self._candidate(atom, candidate)
-                found = texts.setdefault(candidate.label, Counter())
+                found = texts.setdefault(candidate.label, [])
                 if line:
-                    found[line] += 1
+                    found.append(line)
         reader.words = words
         rows = []
         for label, found in texts.items():
-            lines = _variants([line for line, _ in found.most_common()])
-            lines = [line for line in lines if plain(line) != label]
-            rows.append(Row((Run(label),), joined(lines, " or ")))
-        if not any(row.text for row in rows) and len(rows) < 2:
-            return None
+            rows.append(Row((Run(label),), joined(_variants(found), " or ")))
+        if all(plain(row.text) in ("", plain(row.label)) for row in rows):
+            rows = [Row(row.label) for row in rows]
         kind = uses[0].kind
         note = pick if kind == "op" else f"{pick}, the same everywhere"
         return Key(definition, note, rows)

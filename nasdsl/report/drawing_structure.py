@@ -247,7 +247,7 @@ class Reader:
                 done |= rest
         for atom in found:
             self._connect(atom)
-        return _ordered(found)
+        return ordered(found)
 
     def _units(self, base: Scope, within: set[int], region: int | None) -> dict[tuple[str, int], set[int]]:
         units: dict[tuple[str, int], set[int]] = {}
@@ -311,7 +311,7 @@ class Reader:
         n = len(candidates)
         if choice is None:
             span = node.span.text if node.span is not None else ""
-            return "those left unread" if "unused(" in span else "on condition"
+            return "those not read" if "unused(" in span else "on condition"
         if choice.low is None:
             return f"one of {n}"
         pick = choice.pick.replace("..", "–")
@@ -386,6 +386,8 @@ class Reader:
         if several and node.operation in (*REDUCTIONS, *SIGNS, SELECT):
             sign = SIGNS.get(node.operation, "" if node.operation == SELECT else node.operation)
             return Atom("join", nodes, out, line=(Run(sign),))
+        if node.operation in ("sum", "mean", "max"):
+            return Atom("fixed", nodes, out)
         sizes = node.scope.kind == "space"
         kind: Literal["fixed", "use"] = "fixed"
         return Atom(kind, nodes, out, line=self.words.operation(node, self._types(node.id), sizes))
@@ -410,7 +412,7 @@ class Reader:
         return self.nodes[atom.out].guard
 
 
-def _ordered(atoms: Sequence[Atom]) -> list[Atom]:
+def ordered(atoms: Sequence[Atom]) -> list[Atom]:
     """Atoms in an order in which they can run, else as the author wrote them."""
     maker = {id: atom for atom in atoms for id in atom.nodes}
     left = sorted(atoms, key=lambda atom: atom.out)

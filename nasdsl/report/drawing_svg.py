@@ -144,8 +144,13 @@ def _part(placed: Placed) -> Iterator[str]:
         x = max(box.right + STACK * box.shadows for box in placed.boxes) + 8
         for arrow in placed.arrows:
             x = max(x, max(point[0] for point in arrow.points) + 8)
-        for box in sized:
-            yield f'<text class="small muted" x="{x:.1f}" y="{box.middle + 3.4:.1f}">{escape(box.item.size)}</text>'
+        shown: list[float] = []
+        for box in sorted(sized, key=lambda box: -box.right):
+            # Of boxes side by side the one on the right tells.
+            if all(abs(box.middle - y) > 12 for y in shown):
+                shown.append(box.middle)
+                size = escape(box.item.size)
+                yield f'<text class="small muted" x="{x:.1f}" y="{box.middle + 3.4:.1f}">{size}</text>'
 
 
 def _key(placed: Placed, key: Key) -> Iterator[str]:

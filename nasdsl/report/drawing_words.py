@@ -144,7 +144,8 @@ class Words:
         sizes = []
         for dim in type.dims:
             if not isinstance(dim, Diagram):
-                sizes.append(str(dim))
+                text = str(dim)
+                sizes.append(text if len(text) < 8 else "…")
                 continue
             taken = dim.at(self.assignment) if self.assignment is not None else UNDEFINED
             if taken is not UNDEFINED:

@@ -46,13 +46,17 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The winner, what was tried, and the supernet with the weights that it ended with."""
+    """The winner, what was tried, and the supernet with the weights that it ended with.
+
+    ``settings`` are those that the run was made with; ``settings.training`` is how to train the winner from scratch.
+    """
 
     genotype: Genotype
     best: Trial
     history: History
     supernet: Supernet
     probabilities: Mapping[str, list[float]]
+    settings: SearchSettings
     folder: FilePath | None
 
 
@@ -174,6 +178,7 @@ class Search:
             self.history,
             self.supernet,
             self.strategy.probabilities(),
+            self.settings,
             self.folder.folder if self.folder else None,
         )
 

@@ -234,11 +234,11 @@ def hard(name: str) -> SearchSpace:
     return loads(HARD[name])
 
 
-def make(space: SearchSpace, seed: int) -> Network:
-    """A network of a random genotype with weights that depend on the seed, and no batch norm left at its start."""
+def make(space: SearchSpace, seed: int, genotype: Mapping[str, str] | None = None) -> Network:
+    """A network of a random genotype, or a given one, with weights that depend on the seed, and no batch norm left at its start."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = network(space, space.sample(seed))
+        made = network(space, space.genotype(genotype) if genotype else space.sample(seed))
         for name, buffer in made.named_buffers():
             if name.endswith("running_mean"):
                 buffer.normal_(std=0.1)

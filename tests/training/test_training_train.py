@@ -68,6 +68,17 @@ def test_training_resumes_bit_for_bit(task: Task, tmp_path: Path):
     assert all(torch.equal(a, b) for a, b in zip(tensors(whole), tensors(resumed), strict=True))
 
 
+def test_channels_last_learns_the_same_and_leaves_the_layout(task: Task):
+    made = []
+    for channels_last in (False, True):
+        net = network().to(torch.float64)
+        fit(net, task.to(dtype=torch.float64), RECIPE, seed=1, channels_last=channels_last)
+        assert all(p.is_contiguous() for p in net.parameters())
+        made.append(tensors(net))
+    for a, b in zip(*made, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_divergence_is_noticed_at_its_step(task: Task):
     made = network()
 

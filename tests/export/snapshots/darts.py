@@ -3,28 +3,28 @@
 Its genotype:
 
     {
-        "normal.n[2].0": "max_pool_3x3",
-        "normal.n[2].1": "dil_conv_3x3",
+        "normal.n[2].0": "sep_conv_3x3",
+        "normal.n[2].1": "sep_conv_3x3",
         "normal.n[3]": ["0", "1"],
         "normal.n[3].0": "sep_conv_3x3",
         "normal.n[3].1": "sep_conv_3x3",
         "normal.n[4]": ["0", "1"],
-        "normal.n[4].0": "max_pool_3x3",
-        "normal.n[4].1": "dil_conv_3x3",
-        "normal.n[5]": ["2", "3"],
-        "normal.n[5].2": "dil_conv_5x5",
-        "normal.n[5].3": "dil_conv_5x5",
+        "normal.n[4].0": "skip_connect",
+        "normal.n[4].1": "sep_conv_3x3",
+        "normal.n[5]": ["0", "2"],
+        "normal.n[5].0": "skip_connect",
+        "normal.n[5].2": "dil_conv_3x3",
         "reduction.n[2].0": "max_pool_3x3",
-        "reduction.n[2].1": "sep_conv_3x3",
-        "reduction.n[3]": ["0", "1"],
-        "reduction.n[3].0": "dil_conv_5x5",
-        "reduction.n[3].1": "dil_conv_3x3",
-        "reduction.n[4]": ["2", "3"],
-        "reduction.n[4].2": "avg_pool_3x3",
-        "reduction.n[4].3": "sep_conv_3x3",
-        "reduction.n[5]": ["0", "3"],
-        "reduction.n[5].0": "dil_conv_3x3",
-        "reduction.n[5].3": "avg_pool_3x3"
+        "reduction.n[2].1": "max_pool_3x3",
+        "reduction.n[3]": ["1", "2"],
+        "reduction.n[3].1": "max_pool_3x3",
+        "reduction.n[3].2": "skip_connect",
+        "reduction.n[4]": ["0", "2"],
+        "reduction.n[4].0": "max_pool_3x3",
+        "reduction.n[4].2": "skip_connect",
+        "reduction.n[5]": ["1", "2"],
+        "reduction.n[5].1": "max_pool_3x3",
+        "reduction.n[5].2": "skip_connect"
     }
 """
 
@@ -52,65 +52,46 @@ class ReluConvBn(nn.Module):
         return self.batchnorm(self.conv(torch.relu(x)))
 
 
-class EdgeMaxpool(nn.Module):
-    def __init__(self, channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.stride = stride
-        self.batchnorm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H', W']
-        return self.batchnorm(F.max_pool2d(x, 3, stride=self.stride, padding=1))
-
-
-class DilConv(nn.Module):
-    """Dilated depthwise separable convolution."""
-
-    def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(
-            channels,
-            channels,
-            kernel,
-            stride=stride,
-            padding=kernel - 1,
-            dilation=2,
-            groups=channels,
-            bias=False,
-        )
-        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
-        self.batchnorm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H', W']
-        x = self.depthwise(torch.relu(x))  # [N, channels, H', W']
-        return self.batchnorm(self.conv(x))
-
-
 class ReluSepConvBn(nn.Module):
     """Depthwise separable convolution, once."""
 
-    def __init__(self, channels: int, stride: int = 1) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(
-            channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False
-        )
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.conv = nn.Conv2d(channels, channels, 1, bias=False)
         self.batchnorm = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H', W']
-        x = self.depthwise(torch.relu(x))  # [N, channels, H', W']
+    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H, W]
+        x = self.depthwise(torch.relu(x))
         return self.batchnorm(self.conv(x))
 
 
 class SepConv(nn.Module):
     """Depthwise separable convolution, applied twice; the stride is the first one's."""
 
-    def __init__(self, channels: int, stride: int = 1) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.relu_sep_conv_bn_1 = ReluSepConvBn(channels, stride=stride)
+        self.relu_sep_conv_bn_1 = ReluSepConvBn(channels)
         self.relu_sep_conv_bn_2 = ReluSepConvBn(channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H', W']
+    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H, W]
         return self.relu_sep_conv_bn_2(self.relu_sep_conv_bn_1(x))
+
+
+class DilConv(nn.Module):
+    """Dilated depthwise separable convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            channels, channels, 3, padding=2, dilation=2, groups=channels, bias=False
+        )
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.batchnorm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H, W]
+        x = self.depthwise(torch.relu(x))
+        return self.batchnorm(self.conv(x))
 
 
 class Normal(nn.Module):
@@ -118,32 +99,30 @@ class Normal(nn.Module):
         super().__init__()
         self.relu_conv_bn_1 = ReluConvBn(prev_channels, channels)
         self.relu_conv_bn_2 = ReluConvBn(cur_channels, channels)
-        self.n2_0 = EdgeMaxpool(channels)
-        self.n2_1 = DilConv(channels, kernel=3)
+        self.n2_0 = SepConv(channels)
+        self.n2_1 = SepConv(channels)
         self.n3_0 = SepConv(channels)
         self.n3_1 = SepConv(channels)
-        self.n4_0 = EdgeMaxpool(channels)
-        self.n4_1 = DilConv(channels, kernel=3)
-        self.n5_2 = DilConv(channels, kernel=5)
-        self.n5_3 = DilConv(channels, kernel=5)
+        self.n4_1 = SepConv(channels)
+        self.n5_2 = DilConv(channels)
 
     def forward(self, prev: Tensor, cur: Tensor) -> Tensor:
         n0 = self.relu_conv_bn_1(prev)  # [N, channels, H, W]
         n1 = self.relu_conv_bn_2(cur)
         n2 = self.n2_0(n0) + self.n2_1(n1)
         n3 = self.n3_0(n0) + self.n3_1(n1)
-        n4 = self.n4_0(n0) + self.n4_1(n1)
-        n5 = self.n5_2(n2) + self.n5_3(n3)
+        n4 = n0 + self.n4_1(n1)
+        n5 = n0 + self.n5_2(n2)
         return torch.cat([n2, n3, n4, n5], 1)
 
 
-class EdgeAvgpool(nn.Module):
+class Edge(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.batchnorm = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H, W]
-        return self.batchnorm(F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False))
+    def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H / 2, W / 2]
+        return self.batchnorm(F.max_pool2d(x, 3, stride=2, padding=1))
 
 
 class Reduction(nn.Module):
@@ -151,22 +130,19 @@ class Reduction(nn.Module):
         super().__init__()
         self.relu_conv_bn_1 = ReluConvBn(2 * channels, channels)
         self.relu_conv_bn_2 = ReluConvBn(2 * channels, channels)
-        self.n2_0 = EdgeMaxpool(channels, stride=2)
-        self.n2_1 = SepConv(channels, stride=2)
-        self.n3_0 = DilConv(channels, kernel=5, stride=2)
-        self.n3_1 = DilConv(channels, kernel=3, stride=2)
-        self.n4_2 = EdgeAvgpool(channels)
-        self.n4_3 = SepConv(channels)
-        self.n5_0 = DilConv(channels, kernel=3, stride=2)
-        self.n5_3 = EdgeAvgpool(channels)
+        self.n2_0 = Edge(channels)
+        self.n2_1 = Edge(channels)
+        self.n3_1 = Edge(channels)
+        self.n4_0 = Edge(channels)
+        self.n5_1 = Edge(channels)
 
     def forward(self, prev: Tensor, cur: Tensor) -> Tensor:
         n0 = self.relu_conv_bn_1(prev)  # [N, channels, H, W]
         n1 = self.relu_conv_bn_2(cur)
         n2 = self.n2_0(n0) + self.n2_1(n1)  # [N, channels, H / 2, W / 2]
-        n3 = self.n3_0(n0) + self.n3_1(n1)
-        n4 = self.n4_2(n2) + self.n4_3(n3)
-        n5 = self.n5_0(n0) + self.n5_3(n3)
+        n3 = self.n3_1(n1) + n2
+        n4 = self.n4_0(n0) + n2
+        n5 = self.n5_1(n1) + n2
         return torch.cat([n2, n3, n4, n5], 1)
 
 
@@ -203,22 +179,20 @@ class NormalFactorizedReduce(nn.Module):
         super().__init__()
         self.factorized_reduce = FactorizedReduce(channels)
         self.relu_conv_bn = ReluConvBn(4 * channels, channels)
-        self.n2_0 = EdgeMaxpool(channels)
-        self.n2_1 = DilConv(channels, kernel=3)
+        self.n2_0 = SepConv(channels)
+        self.n2_1 = SepConv(channels)
         self.n3_0 = SepConv(channels)
         self.n3_1 = SepConv(channels)
-        self.n4_0 = EdgeMaxpool(channels)
-        self.n4_1 = DilConv(channels, kernel=3)
-        self.n5_2 = DilConv(channels, kernel=5)
-        self.n5_3 = DilConv(channels, kernel=5)
+        self.n4_1 = SepConv(channels)
+        self.n5_2 = DilConv(channels)
 
     def forward(self, prev: Tensor, cur: Tensor) -> Tensor:
         n0 = self.factorized_reduce(prev)  # [N, channels, H / 2, W / 2]
         n1 = self.relu_conv_bn(cur)
         n2 = self.n2_0(n0) + self.n2_1(n1)
         n3 = self.n3_0(n0) + self.n3_1(n1)
-        n4 = self.n4_0(n0) + self.n4_1(n1)
-        n5 = self.n5_2(n2) + self.n5_3(n3)
+        n4 = n0 + self.n4_1(n1)
+        n5 = n0 + self.n5_2(n2)
         return torch.cat([n2, n3, n4, n5], 1)
 
 

@@ -3,11 +3,11 @@
 Its genotype:
 
     {
-        "normal.x1": "none",
-        "normal.x2#1": "avg_pool_3x3",
+        "normal.x1": "nor_conv_3x3",
+        "normal.x2#1": "nor_conv_3x3",
         "normal.x2#2": "nor_conv_3x3",
         "normal.x3#1": "skip_connect",
-        "normal.x3#2": "nor_conv_1x1",
+        "normal.x3#2": "nor_conv_3x3",
         "normal.x3#3": "nor_conv_1x1"
     }
 """
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 
 class Reconv(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
         self.batchnorm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H, W]
@@ -30,11 +30,16 @@ class Reconv(nn.Module):
 class Normal(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.x3 = Reconv(channels)
+        self.x1 = Reconv(channels, kernel=3)
+        self.x2_1 = Reconv(channels, kernel=3)
+        self.x2_2 = Reconv(channels, kernel=3)
+        self.x3_1 = Reconv(channels, kernel=3)
+        self.x3_2 = Reconv(channels, kernel=1)
 
     def forward(self, x0: Tensor) -> Tensor:  # [N, channels, H, W] -> [N, channels, H, W]
-        x2 = F.avg_pool2d(x0, 3, stride=1, padding=1, count_include_pad=False)
-        return x0 + self.x3(x2)
+        x1 = self.x1(x0)
+        x2 = self.x2_1(x0) + self.x2_2(x1)
+        return x0 + self.x3_1(x1) + self.x3_2(x2)
 
 
 class Reduce(nn.Module):
