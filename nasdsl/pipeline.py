@@ -30,7 +30,7 @@ from nasdsl.space.space import Space
 if TYPE_CHECKING:
     from nasdsl.export.export import ExportReport
     from nasdsl.export.network import Network
-    from nasdsl.search import SearchResult
+    from nasdsl.searching import SearchResult
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
     from nasdsl.training.train import Epoch, Evaluation
@@ -110,9 +110,10 @@ def search(
     ``settings`` change the strategy's published configuration (``["search.epochs=30"]``). With ``folder`` the run is
     kept there, and the same call resumes it. Raises NasError where space, task and strategy don't fit.
     """
-    from nasdsl import search as searching
+    from nasdsl.searching import search as run
+    from nasdsl.searching import settings_for
 
-    chosen = searching.settings_for(
+    chosen = settings_for(
         strategy,
         preset=preset,
         assignments=settings,
@@ -123,7 +124,7 @@ def search(
         device=device,
         precision=precision,
     )
-    return searching.search(
+    return run(
         space,
         chosen,
         task=None if isinstance(task, str) else task,
@@ -152,11 +153,12 @@ def train(
     seed: int = 0,
     device: str = "auto",
     precision: str = "float32",
+    channels_last: bool = True,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Trained:
     """Trains a network from scratch, in place, and evaluates it on the task's test part.
 
-    Its weights are drawn anew from ``seed``. Raises NasError N914 where training diverges.
+    Its weights are drawn anew from ``seed``; ``channels_last`` lays images out in the faster memory format. Raises NasError N914 where training diverges.
     """
     from nasdsl.training.device import resolve_device
     from nasdsl.training.recipe import Recipe
@@ -168,7 +170,15 @@ def train(
     found = load_task(task, place) if isinstance(task, str) else task.to(place)
     initialise(network, seed)
     network.to(place)
-    epochs = fit(network, found, recipe or Recipe(), seed=seed, precision=precision, on_epoch=on_epoch)
+    epochs = fit(
+        network,
+        found,
+        recipe or Recipe(),
+        seed=seed,
+        precision=precision,
+        channels_last=channels_last,
+        on_epoch=on_epoch,
+    )
     return Trained(network, evaluate(network, found.test, found.objective, precision=precision), epochs)
 
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 COUNTS = {
-    name: int(count.replace(" ", "")) for name, count in re.findall(r"^\| `(\w+)` \|.*\| ([\d ]+) \|$", README, re.MULTILINE)
+    name: int(count.replace(" ", ""))
+    for name, count in re.findall(r"^\| `(\w+)` \|.*\| ([\d ]+) \|$", README, re.MULTILINE)
 }
 
 
@@ -61,7 +62,9 @@ def test_what_make_is_asked_for_is_there() -> None:
 
 
 @pytest.mark.parametrize("block", blocks("console"))
-def test_what_is_shown_is_what_is_printed(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_shown_is_what_is_printed(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     (tmp_path / "spaces").symlink_to(ROOT / "spaces")
     for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
@@ -80,7 +83,9 @@ def test_what_is_shown_is_what_is_printed(block: str, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_the_commands_and_the_python_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_and_the_python_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In an empty folder with `mine.nas`, and in one epoch where something is trained."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.nas").write_text(blocks("nas")[0], encoding="utf-8")

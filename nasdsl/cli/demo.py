@@ -46,7 +46,7 @@ def command(
     from nasdsl import pipeline
     from nasdsl.report import closing, tables
     from nasdsl.report.progress import Progress
-    from nasdsl.search import Interrupted
+    from nasdsl.searching import Interrupted
     from nasdsl.training import load_task
 
     folder = output or Path("runs") / f"demo-{seed}"
@@ -70,7 +70,7 @@ def run(
     from nasdsl import pipeline
     from nasdsl.export.latency import onnx_latency
     from nasdsl.report.closing import COMPARED, Closing, Contender
-    from nasdsl.search import sample_connected
+    from nasdsl.searching import sample_connected
 
     stage(f"1/4  nasdsl search {SPACE} --task {TASK} --strategy {STRATEGY} --preset demo --seed {seed}")
     searched = pipeline.search(

@@ -6,7 +6,7 @@
 ``space/``              the space's source and what it imports
 ======================= ========================================================================
 
-A run's folder (:mod:`nasdsl.search.run`) has the folder of its trained winner in ``network/``.
+A run's folder (:mod:`nasdsl.searching.run`) has the folder of its trained winner in ``network/``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nasdsl.export.network import Network
     from nasdsl.language.builder import Limits
     from nasdsl.pipeline import SearchSpace, Trained
-    from nasdsl.search import SearchSettings
+    from nasdsl.searching import SearchSettings
     from nasdsl.training.recipe import Recipe
 
 NETWORK = "network.json"
@@ -44,8 +44,8 @@ class Winner:
 
 def read_winner(run: Path, limits: Limits) -> Winner:
     """The winner of a run's folder. Raises NasError N937 where there is none (yet)."""
-    from nasdsl.search import STRATEGIES
-    from nasdsl.search.settings import settings_type
+    from nasdsl.searching import STRATEGIES
+    from nasdsl.searching.settings import settings_type
     from nasdsl.training.config import validated
 
     config, genotype = run / "config.toml", run / "genotype.json"
@@ -96,7 +96,7 @@ def write_network(
     """Writes a trained network, the weights first and what names them last."""
     from safetensors.torch import save
 
-    from nasdsl.search.run import source_files, versions
+    from nasdsl.searching.run import source_files, versions
     from nasdsl.training.checkpoint import write_whole
 
     network = trained.network

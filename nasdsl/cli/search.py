@@ -45,7 +45,7 @@ def command(
     """
     space = options.load_space(file, settings, space_name, limits)
     from nasdsl.report.progress import Progress
-    from nasdsl.search import Interrupted, search, settings_for
+    from nasdsl.searching import Interrupted, search, settings_for
 
     assignments = list(config or ())
     if epochs is not None:

@@ -313,11 +313,11 @@ class _Layout:
         """Whether the author broke the line between two places."""
         return self._known(before) and self._known(after) and self._broken_between(before.end, after.start)
 
-    def _opened(self, outer: Span, first: Span) -> bool:
-        """Whether the author broke the line before the first thing in a bracket."""
-        if not (self._known(outer) and self._known(first)):
+    def _on_new_line(self, first: Span) -> bool:
+        """Whether the author broke the line before the first thing in a bracket, or after a sign."""
+        if not self._known(first):
             return False
-        return self._broken_between(outer.start, first.start)
+        return self.text_of_source[: first.start].rstrip(" \t(").endswith(("\n", "\r"))
 
     def _body_brace(self, after: int, body: Sequence[syntax.Node]) -> _Brace | None:
         """The braces of the body whose header ends at ``after``."""
@@ -493,7 +493,7 @@ class _Layout:
         texts = [_parameter(parameter) for parameter in parameters]
         flat = f"{' ' * indent}{head}" + (f"({', '.join(texts)})" if texts else "")
         end = parameters[-1].span.end if parameters else name.end
-        opened = bool(parameters) and self._broken(name, parameters[0].span)
+        opened = bool(parameters) and self._on_new_line(parameters[0].span)
         commented = self._known(name) and self._holds_comment(Span(name.source, name.end, end))
         if not parameters or not (opened or commented or len(flat + suffix) > WIDTH):
             self.lines.append(flat + suffix)
@@ -521,7 +521,7 @@ class _Layout:
             self._emit(f"{header} ", body, "", indent)
             return
         known = self._known(node.name_span) and self._known(body.span)
-        below = known and self.text_of_source[: body.span.start].rstrip(" \t(").endswith(("\n", "\r"))
+        below = self._on_new_line(body.span)
         flat = _flat(body)
         if not below and not self._wants_break(body) and len(f"{header} {flat}") > WIDTH:
             # A body that fits a line of its own is easier to read there than broken.
@@ -610,19 +610,19 @@ class _Layout:
                 return self._any_break(stages) or any(self._wants_break(stage) for stage in stages)
             case syntax.Choose(items=items):
                 return (
-                    self._opened(node.span, items[0].span)
+                    self._on_new_line(items[0].span)
                     or self._holds_comment(node.span)
                     or any(self._wants_break(item.value) for item in items)
                 )
             case syntax.List(items=items) | syntax.Tuple(items=items):
                 if not items:
                     return False
-                opened = self._opened(node.span, items[0].span) or self._holds_comment(node.span)
+                opened = self._on_new_line(items[0].span) or self._holds_comment(node.span)
                 return opened or any(self._wants_break(item) for item in items)
             case syntax.Call(arguments=arguments):
                 if not arguments:
                     return self._wants_break(node.function)
-                opened = self._broken(node.function.span, arguments[0].span)
+                opened = self._on_new_line(arguments[0].span)
                 inner = Span(node.span.source, node.function.span.end, node.span.end)
                 return (
                     opened
@@ -815,7 +815,7 @@ class _Layout:
         self._emit(prefix, node.function, "(", indent, _POSTFIX, inside)
         arguments = node.arguments
         only = arguments[0].value
-        opened = self._broken(node.function.span, arguments[0].span)
+        opened = self._on_new_line(arguments[0].span)
         if len(arguments) == 1 and not opened and not isinstance(only, syntax.Comprehension):
             # The brackets of a single argument open and close with it: `sum(choose { ⏎ … ⏎ })`.
             line = self.lines.pop()

@@ -105,8 +105,9 @@ class Lines:
     def scan_body(self, atom: Atom) -> list[Atom]:
         """The body of a scan taken apart."""
         inside = [id for id in atom.nodes if self.reader.nodes[id].region is not None]
-        first = self.reader.nodes[min(inside)]
-        return self.merged(self.reader.atoms(first.scope, inside, first.region))
+        region = self.reader.nodes[inside[0]].region
+        assert region is not None
+        return self.merged(self.reader.atoms(self.reader.nodes[region].scope, inside, region))
 
     def _choice(self, atom: Atom) -> Line:
         if atom.definition is not None:

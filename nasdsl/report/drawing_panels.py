@@ -96,13 +96,18 @@ class _Painter:
             else:
                 self.uses.setdefault(name, scope)
 
+    def _for_one_use(self, one: bool) -> None:
+        """Whether what is drawn stands for one use, and not for all uses of a definition."""
+        self.lines.exact = self.reader.sizes = one
+
     def _overview(self) -> Panel:
         reader = self.reader
-        self.lines.exact = True
+        self._for_one_use(True)
         atoms = self.lines.merged(reader.atoms(reader.root, range(len(reader.nodes))), most=175)
         atoms = _runs(reader, atoms)
         inputs = {node: reader.nodes[node].name or "input" for node in self.space.inputs}
         panel = self._panel("network", "", atoms, inputs, dict((node, name) for name, node in self.space.outputs), sizes=True)
+        self._for_one_use(False)
         return panel
 
     # --- panels
@@ -143,7 +148,7 @@ class _Painter:
         kept = self.assignment, self.words.assignment
         if undecided:
             self.assignment = self.words.assignment = None
-        self.lines.exact = False
+        self._for_one_use(False)
         body, nodes = scope, frozenset(reader.members[scope.id])
         while True:
             region = reader.nodes[min(nodes)].region
@@ -640,7 +645,7 @@ class _Painter:
     def _key(self, definition: str) -> Key | None:
         """The candidates of a choice that has a name, and what each does in any of its uses."""
         reader = self.reader
-        self.lines.exact = False
+        self._for_one_use(False)
         uses = [s for s in reader.scopes.values() if s.definition == definition and reader.is_pure(s)]
         texts: dict[str, list[Line]] = {}
         pick = ""

@@ -90,6 +90,8 @@ class Reader:
                 self.scopes[scope.id] = scope
                 self.members.setdefault(scope.id, set()).add(node.id)
         self._pure: dict[int, bool] = {}
+        # Whether channels are said as numbers: where what is drawn stands for one use.
+        self.sizes = False
 
     @cached_property
     def root(self) -> Scope:
@@ -388,9 +390,7 @@ class Reader:
             return Atom("join", nodes, out, line=(Run(sign),))
         if node.operation in ("sum", "mean", "max"):
             return Atom("fixed", nodes, out)
-        sizes = node.scope.kind == "space"
-        kind: Literal["fixed", "use"] = "fixed"
-        return Atom(kind, nodes, out, line=self.words.operation(node, self._types(node.id), sizes))
+        return Atom("fixed", nodes, out, line=self.words.operation(node, self._types(node.id), self.sizes))
 
     def _types(self, id: int) -> list[object]:
         return [self.nodes[edge.source].type for edge in self.reads[id]]

@@ -8,8 +8,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from nasdsl.search.history import History
-from nasdsl.search.strategy import STRATEGIES, Path, State
+from nasdsl.searching.history import History
+from nasdsl.searching.strategy import STRATEGIES, Path, State
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet

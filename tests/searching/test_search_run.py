@@ -17,8 +17,8 @@ import torch
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError
 from nasdsl.pipeline import load
-from nasdsl.search import Interrupted, SearchResult, SearchSettings, search, settings_for
-from nasdsl.search.search import Search, about, mean_entropy
+from nasdsl.searching import Interrupted, SearchResult, SearchSettings, search, settings_for
+from nasdsl.searching.search import Search, about, mean_entropy
 from nasdsl.space.space import Space
 from nasdsl.training.seeds import generator
 from nasdsl.training.tasks import Task, load_task, stratified

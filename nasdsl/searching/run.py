@@ -4,7 +4,7 @@
 ``config.toml``    the configuration as used, each entry explained
 ``space/``         the space's source and what it imports
 ``versions.json``  versions, threads, device and seed
-``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.search.search`)
+``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.searching.search`)
 ``checkpoint/``    the state to resume from: safetensors, named by step, the last two
 ``genotype.json``  the winner
 ``report.md``      what came out, on a page
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
-from nasdsl.search.settings import SearchSettings
+from nasdsl.searching.settings import SearchSettings
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_whole
 from nasdsl.training.config import write_toml

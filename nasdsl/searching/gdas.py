@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasdsl.search.assign import follow, permitted
-from nasdsl.search.history import History
-from nasdsl.search.strategy import STRATEGIES, Path, State
+from nasdsl.searching.assign import follow, permitted
+from nasdsl.searching.history import History
+from nasdsl.searching.strategy import STRATEGIES, Path, State
 from nasdsl.space.choice import Choice, Genotype, Taken
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet

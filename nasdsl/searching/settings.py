@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import Field, create_model
 
 from nasdsl.diagnostics import did_you_mean, failure
-from nasdsl.search.strategy import STRATEGIES, Strategy
+from nasdsl.searching.strategy import STRATEGIES, Strategy
 from nasdsl.training.config import Config, override
 from nasdsl.training.device import Precision
 from nasdsl.training.recipe import Recipe

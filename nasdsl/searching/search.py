@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 
 from nasdsl.diagnostics import Diagnostic, failure
-from nasdsl.search.history import History, Trial
-from nasdsl.search.interrupt import Interrupted, Stop, stopping
-from nasdsl.search.run import Run
-from nasdsl.search.settings import SearchSettings
-from nasdsl.search.strategy import STRATEGIES, Path, WeightSharing
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.interrupt import Interrupted, Stop, stopping
+from nasdsl.searching.run import Run
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.strategy import STRATEGIES, Path, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
@@ -73,7 +73,7 @@ def search(
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
     don't fit (N912, N913, N942), where the folder is another run's (N930 to N932), where the loss diverges (N914);
-    :class:`~nasdsl.search.interrupt.Interrupted` where it was stopped.
+    :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     device = resolve_device(settings.device)
     task = load_task(settings.task, device) if task is None else task.to(device)

@@ -13,9 +13,9 @@ from torch import Tensor
 from nasdsl import resources
 from nasdsl.diagnostics import NasError
 from nasdsl.pipeline import load
-from nasdsl.search import STRATEGIES, Path, Strategy, is_connected, sample_connected, settings_for
-from nasdsl.search.history import History, Trial
-from nasdsl.search.strategy import WeightSharing
+from nasdsl.searching import STRATEGIES, Path, Strategy, is_connected, sample_connected, settings_for
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.strategy import WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 

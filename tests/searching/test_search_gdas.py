@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nasdsl import resources
 from nasdsl.pipeline import load, loads
-from nasdsl.search import Path, is_connected
-from nasdsl.search.gdas import Gdas, GdasOptions, nested_choices, within_bounds
-from nasdsl.search.history import History, Trial
+from nasdsl.searching import Path, is_connected
+from nasdsl.searching.gdas import Gdas, GdasOptions, nested_choices, within_bounds
+from nasdsl.searching.history import History, Trial
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.supernet.gates import multiply

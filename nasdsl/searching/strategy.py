@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from nasdsl.search.history import History
+from nasdsl.searching.history import History
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet

@@ -1,0 +1,25 @@
+"""Search strategies, the loop that runs them, and the folder of a run."""
+
+from nasdsl.searching import gdas, random  # noqa: F401  (they register themselves)
+from nasdsl.searching.assign import is_connected, sample_connected
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.interrupt import Interrupted
+from nasdsl.searching.search import SearchResult, search
+from nasdsl.searching.settings import SearchSettings, settings_for
+from nasdsl.searching.strategy import STRATEGIES, Path, Strategy, WeightSharing
+
+__all__ = [
+    "STRATEGIES",
+    "History",
+    "Interrupted",
+    "Path",
+    "SearchResult",
+    "SearchSettings",
+    "Strategy",
+    "Trial",
+    "WeightSharing",
+    "is_connected",
+    "sample_connected",
+    "search",
+    "settings_for",
+]
