@@ -102,7 +102,9 @@ def operations_page() -> str:
             parts.append("\n".join(_operation(operation)))
     parts.append("## Forms\n\nThese read like operations; the language itself knows them.\n")
     for form in FORMS.values():
-        parts.append(f"### `{form.signature}`\n\n{_wrapped(form.words)}\n\n```nas body\n{form.example}\n```\n")
+        parts.append(
+            f"### `{form.signature}`\n\n{_wrapped(form.words)}\n\n```nas body\n{form.example}\n```\n"
+        )
     internal = [o for o in shipped() if o.internal]
     parts.append("## Arithmetic\n\nWhat `a - b`, `2 * x` and the like become. It is not called by name.\n")
     rows = [f"| `{o.name}` | {_mark(o)} | {o.summary} |" for o in internal]
@@ -133,19 +135,27 @@ def _mark(operation: Operation) -> str:
 
 def _operation(operation: Operation) -> Iterator[str]:
     yield f"### `{signature(operation)}`{' ∅' if operation.passes_absence else ''}\n"
-    yield f"{operation.summary[0].upper()}{operation.summary[1:]}.\n"
     words = _plain_words(inspect.getdoc(type(operation)) or "")
-    if words and words.rstrip(".").lower() != operation.summary.lower():
-        yield words + "\n"
+    if not words.lower().startswith(operation.summary.lower()):
+        yield _sentence(operation.summary) + "\n"
+    yield words + "\n"
     yield "| call | on | gives | params | FLOPs | in torch |"
     yield "| --- | --- | --- | ---: | ---: | --- |"
     seen: set[tuple[Any, ...]] = set()
     for example in getattr(operation, "examples", ()):
+        if "divisor" in example.settings:  # filled when an architecture is decided
+            continue
         row = _row(operation, example)
         if row not in seen:
             seen.add(row)
             yield "| " + " | ".join(row) + " |"
     yield ""
+
+
+def _sentence(summary: str) -> str:
+    first = summary.split()[0]
+    is_word = first.replace("-", "").isalpha() and first != "x"
+    return f"{summary[0].upper() if is_word else summary[0]}{summary[1:]}."
 
 
 def _row(operation: Operation, example: Example) -> tuple[str, ...]:
@@ -169,6 +179,10 @@ def _call(operation: Operation, example: Example) -> str:
     if operation.borrows is not None:
         return f"{operation.name}(words)"
     shown = [s for s in operation.settings if s.name in example.settings]
+    if operation.variadic:
+        tensors = ", ".join(_letters(len(example.inputs)))
+        rest = "".join(f", {s.name} = {_text(example.settings[s.name])}" for s in shown)
+        return f"{operation.name}([{tensors}]{rest})"
     if not shown:
         return operation.name
     first = operation.settings[0]
@@ -206,13 +220,17 @@ def _text(value: Any) -> str:
 
 def torch_text(call: TorchCall, instance: Instance, borrows: str | None = None) -> str:
     """How torch computes it, as one would write it."""
-    inputs = ["x"] if len(instance.inputs) == 1 else [chr(ord("a") + i) for i in range(len(instance.inputs))]
+    inputs = _letters(len(instance.inputs))
     if borrows is not None:
         inputs.append(f"words.{borrows}")
     arguments = [*map(_python, call.args), *(f"{k}={_python(v)}" for k, v in call.kwargs.items())]
     if call.kind == "operator":
         if call.number_at is not None:
-            inputs = [_python(call.args[0]), *inputs] if call.number_at == "left" else [*inputs, _python(call.args[0])]
+            inputs = (
+                [_python(call.args[0]), *inputs]
+                if call.number_at == "left"
+                else [*inputs, _python(call.args[0])]
+            )
         return f" {call.target} ".join(inputs)
     if call.kind == "module":
         return f"{call.target}({', '.join(arguments)})"
@@ -221,6 +239,10 @@ def torch_text(call: TorchCall, instance: Instance, borrows: str | None = None) 
     if call.listed:
         inputs = [f"[{', '.join(inputs)}]"]
     return f"{call.target}({', '.join([*inputs, *arguments])})"
+
+
+def _letters(n: int) -> list[str]:
+    return ["x"] if n == 1 else [chr(ord("a") + i) for i in range(n)]
 
 
 def _python(value: Any) -> str:
@@ -295,7 +317,8 @@ def _diagnostic(entry: Explanation) -> Iterator[str]:
             said = "\n\n".join(render(d) for d in said_of(entry.fails))
             yield f"```text\n{said}\n```\n"
     if entry.passes:
-        yield f"This passes:\n\n```{language}\n{entry.passes.strip()}\n```\n"
+        head = "This passes:" if entry.fails else "To try:"
+        yield f"{head}\n\n```{language}\n{entry.passes.strip()}\n```\n"
 
 
 def said_of(text: str) -> list[Diagnostic]:

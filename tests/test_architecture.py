@@ -63,7 +63,7 @@ def test_looking_at_a_space_never_loads_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert done.stdout or "fmt" in arguments
 
 
 def _at_import_time(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from nasdsl.cli import check, compile, count, demo, errors, explain, export, fmt, sample, search, train
+from nasdsl.cli import (
+    bench,
+    check,
+    compile,
+    count,
+    demo,
+    errors,
+    explain,
+    export,
+    fmt,
+    sample,
+    search,
+    show,
+    train,
+)
 
 app = typer.Typer(
     name="nasdsl",
@@ -25,12 +39,14 @@ for panel, module in (
     (SPACES, compile),
     (SPACES, count),
     (SPACES, sample),
+    (SPACES, show),
     (SPACES, fmt),
     (SPACES, explain),
     (SEARCHES, search),
     (SEARCHES, train),
     (SEARCHES, export),
     (SEARCHES, demo),
+    (SEARCHES, bench),
 ):
     name = module.__name__.rpartition(".")[2]
     app.command(name, rich_help_panel=panel)(errors.guard(module.command))

@@ -67,7 +67,7 @@ def page(entry: Explanation) -> str:
     if entry.fails:
         parts.append("This fails:\n\n" + _indent(entry.fails))
     if entry.passes:
-        parts.append("This passes:\n\n" + _indent(entry.passes))
+        parts.append(("This passes:" if entry.fails else "To try:") + "\n\n" + _indent(entry.passes))
     return "\n\n".join(parts)
 
 

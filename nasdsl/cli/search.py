@@ -46,7 +46,9 @@ def command(
     space = options.load_space(file, settings, space_name, limits)
     from nasdsl.report.progress import Progress
     from nasdsl.searching import Interrupted, search, settings_for
+    from nasdsl.training import load_task
 
+    found = load_task(task)
     assignments = list(config or ())
     if epochs is not None:
         assignments.insert(0, f"search.epochs={epochs}")
@@ -63,8 +65,16 @@ def command(
     )
     folder = output or Path("runs") / f"{space.name}-{task}-{strategy}-{seed}"
     progress = Progress(indent="")
+    progress.metric = found.objective.name
     try:
-        search(space, chosen, folder=folder, on_event=progress.search, warn=lambda d: errors.show([d]))
+        search(
+            space,
+            chosen,
+            task=found,
+            folder=folder,
+            on_event=progress.search,
+            warn=lambda d: errors.show([d]),
+        )
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
     print(f"the run is in {folder}; next: nasdsl train {folder}")

@@ -83,7 +83,7 @@ def export(
     """Writes a network in each of the formats, with a README, once every one of them gives the network's numbers.
 
     ``sample_inputs`` are real inputs, a batch of each; every form is run on them, at several batch sizes, in eval mode
-    on the CPU; without them random ones are drawn. The source and ``pt2`` must agree bit for bit, ONNX to 1e-5 of the largest output. ``metrics`` go into
+    and float32 on the CPU; without them random ones are drawn. The source and ``pt2`` must agree bit for bit, ONNX to 1e-5 of the largest output. ``metrics`` go into
     ``metrics.json``; ``classes`` and ``preprocessing`` into the README and the ONNX file; ``with_preprocessing`` and
     ``with_probabilities`` put the normalisation and a softmax into the graphs of ONNX and pt2.
 
@@ -94,7 +94,10 @@ def export(
     folder = Path(folder)
     inputs = random_inputs(network) if sample_inputs is None else _inputs(network, sample_inputs)
     _may_write(folder)
-    still = copy.deepcopy(network).cpu().eval()
+    still = copy.deepcopy(network).cpu().float().eval()
+    for tensor in (*still.parameters(), *still.buffers()):
+        # `contiguous()` would leave a weight with one channel in channels-last order.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
     normalise = (preprocessing or {}) if with_preprocessing else None
     reference: nn.Module = still
     if with_preprocessing or with_probabilities:
@@ -212,7 +215,7 @@ def _inputs(network: Network, given: SampleInputs) -> tuple[Tensor, ...]:
             )
         if not x.shape[0]:
             raise failure("N960", f"the batch of `{name}` is empty: nothing could be checked")
-    return tuple(x.detach().cpu() for x in inputs)
+    return tuple(x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in inputs)
 
 
 def _write_source(network: Network, folder: Path) -> None:

@@ -73,7 +73,8 @@ def _shortened(network: Network, inputs: Outputs) -> Outputs | None:
         for axis, dim in enumerate(shape.dims, 1):
             if not isinstance(dim, int):
                 x = x.narrow(axis, 0, -(-x.shape[axis] // 2))
-        found.append(x)
+        # Strides decide which kernels torch takes, and those the last digit.
+        found.append(x.clone(memory_format=torch.contiguous_format))
     return tuple(found) if any(a.shape != b.shape for a, b in zip(found, inputs, strict=True)) else None
 
 

@@ -241,7 +241,8 @@ class _ScanProgram:
             return tuple(state.clone() for state in new), output.clone()
 
         _, outputs = scan(turn, tuple(states), sequence, dim=1)
-        result: Tensor = outputs
+        # As `torch.stack` leaves it: strides decide which kernels come after, and those the last digit.
+        result: Tensor = outputs.contiguous()
         return result
 
 

@@ -6,6 +6,7 @@ is the one it picked. What remains is a tree of uses, each with the tensors that
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ from nasdsl.space.tensor import Shape
 
 OUTSIDE = -sys.maxsize
 """Who reads what the network returns."""
+
+_NAME = re.compile(r"\w{1,40}(\[\w+\])*(,\w+)*", re.ASCII)
 
 # Whose weights a module holds: the node that owns them, or the step where it has none (dropout).
 Key = tuple[str, int]
@@ -341,8 +344,9 @@ class _Finder:
         items = self._items(steps, scope)
         if scope.kind == "repeat":
             items = self._copies(items, scope)
-        use = Use(scope, scope.kind, scope.definition, scope.label, items)
-        use.assigned = scope.label != scope.definition
+        # A candidate without a label is labelled by its text, which is no name.
+        label = scope.label if _NAME.fullmatch(scope.label) else scope.definition
+        use = Use(scope, scope.kind, scope.definition, label, items, assigned=label != scope.definition)
         self._connect(use)
         return self._collapsed(use)
 

@@ -270,6 +270,7 @@ class _Brace(NamedTuple):
     closes: int
 
 
+_COMMENT = re.compile(r"#[^\r\n]*")
 _LEXEMES = re.compile(r'"[^"\r\n]*"|#[^\r\n]*|[{}]')
 # What may stand between the end of something and a comment that belongs to its line.
 _LINE_END = re.compile(r"[ \t,(){}\[\]=:|]*\Z")
@@ -520,7 +521,6 @@ class _Layout:
             self.lines.pop()
             self._emit(f"{header} ", body, "", indent)
             return
-        known = self._known(node.name_span) and self._known(body.span)
         below = self._on_new_line(body.span)
         flat = _flat(body)
         if not below and not self._wants_break(body) and len(f"{header} {flat}") > WIDTH:
@@ -607,7 +607,7 @@ class _Layout:
                     return True
                 return any(self._wants_break(item.value) for item in items)
             case syntax.Pipe(stages=stages):
-                return self._any_break(stages) or any(self._wants_break(stage) for stage in stages)
+                return self._staged(stages) or any(self._wants_break(stage) for stage in stages)
             case syntax.Choose(items=items):
                 return (
                     self._on_new_line(items[0].span)
@@ -642,6 +642,18 @@ class _Layout:
             case syntax.Not(operand=operand) | syntax.Negate(operand=operand):
                 return self._wants_break(operand)
         return False
+
+    def _broken_at(self, sign: str, before: Span, after: Span) -> bool:
+        """Whether the author broke the line at the sign between two parts, not in the brackets around one."""
+        if not (self._known(before) and self._known(after)):
+            return False
+        between = _COMMENT.sub("", self.text_of_source[before.end : after.start])
+        left, _, right = between.partition(sign)
+        around = left + right.partition("(")[0]
+        return "\n" in around or "\r" in around
+
+    def _staged(self, stages: Sequence[syntax.Expression]) -> bool:
+        return any(self._broken_at("->", a.span, b.span) for a, b in pairwise(stages))
 
     def _any_break(self, parts: Sequence[syntax.Node]) -> bool:
         return any(self._broken(a.span, b.span) for a, b in pairwise(parts))
@@ -684,6 +696,8 @@ class _Layout:
                 self._bracket(f"{prefix}(", items, f"){suffix}", indent, node.span)
             case syntax.Call(arguments=arguments) if arguments:
                 self._call(prefix, node, suffix, indent, inside)
+            case syntax.Call(function=function):
+                self._emit(prefix, function, f"(){suffix}", indent, _POSTFIX, inside)
             case syntax.IfExpression():
                 self._if_expression(prefix, node, suffix, indent, inside)
             case syntax.Binary() | syntax.Logical():
@@ -722,7 +736,7 @@ class _Layout:
     def _pipe(self, prefix: str, node: syntax.Pipe, suffix: str, indent: int, inside: bool) -> None:
         """The head, and the rest below it; the author's lines are kept, and broken where they are too long."""
         stages = node.stages
-        authored = self._any_break(stages)
+        authored = self._staged(stages)
         below = indent + _STEP
         for number, stage in enumerate(stages):
             end = suffix if number == len(stages) - 1 else ""
@@ -730,7 +744,7 @@ class _Layout:
                 self._emit(prefix, stage, end, indent, _OR, inside)
                 continue
             text = _flat(stage, _OR, inside)
-            new_line = self._broken(stages[number - 1].span, stage.span)
+            new_line = self._broken_at("->", stages[number - 1].span, stage.span)
             if (
                 not authored
                 and number == 1
@@ -783,10 +797,11 @@ class _Layout:
     def _inner_end(self, span: Span) -> int:
         return span.end if self._known(span) else 0
 
-    def _clauses(self, clauses: Sequence[syntax.Clause], indent: int) -> None:
-        for clause in clauses:
+    def _clauses(self, clauses: Sequence[syntax.Clause], indent: int, end: str = "") -> None:
+        for number, clause in enumerate(clauses):
             self._flush(clause.span, indent)
-            self.lines.append(" " * indent + _flat_clause(clause))
+            last = end if number == len(clauses) - 1 else ""
+            self.lines.append(" " * indent + _flat_clause(clause) + last)
             self._trail(clause.span, _ITEM_END)
 
     def _bracket(
@@ -806,17 +821,18 @@ class _Layout:
         self._flush(self._inner_end(span), below)
         self.lines.append(" " * indent + suffix)
 
-    def _comprehension(self, node: syntax.Comprehension, indent: int) -> None:
+    def _comprehension(self, node: syntax.Comprehension, indent: int, end: str = "") -> None:
         self._emit(" " * indent, node.element, "", indent, inside=True)
         self._trail(node.element.span)
-        self._clauses(node.clauses, indent)
+        self._clauses(node.clauses, indent, end)
 
     def _call(self, prefix: str, node: syntax.Call, suffix: str, indent: int, inside: bool) -> None:
         self._emit(prefix, node.function, "(", indent, _POSTFIX, inside)
         arguments = node.arguments
         only = arguments[0].value
         opened = self._on_new_line(arguments[0].span)
-        if len(arguments) == 1 and not opened and not isinstance(only, syntax.Comprehension):
+        commented = self._holds_comment(arguments[0].span.to(node.span)) and not self._wants_break(only)
+        if not (len(arguments) > 1 or opened or commented or isinstance(only, syntax.Comprehension)):
             # The brackets of a single argument open and close with it: `sum(choose { ⏎ … ⏎ })`.
             line = self.lines.pop()
             name = f"{arguments[0].name} = " if arguments[0].name else ""
@@ -827,9 +843,7 @@ class _Layout:
         for argument in arguments:
             self._flush(argument.span, below)
             if isinstance(argument.value, syntax.Comprehension):
-                self._comprehension(argument.value, below)
-                if len(arguments) > 1:
-                    self.lines[-1] += ","
+                self._comprehension(argument.value, below, "," if len(arguments) > 1 else "")
                 continue
             name = f"{argument.name} = " if argument.name else ""
             self._emit(f"{' ' * below}{name}", argument.value, ",", below, inside=True)
@@ -844,7 +858,8 @@ class _Layout:
             f"{prefix}if {_flat(node.condition, _OR, inside)} then {_flat(node.then, _PIPED, inside)} else "
         )
         plain = not self._wants_break(node.condition) and not self._wants_break(node.then)
-        if plain and len(head) < WIDTH and self._wants_break(node.otherwise):
+        below_already = self._broken_at("else", node.then.span, node.otherwise.span)
+        if plain and not below_already and len(head) < WIDTH and self._wants_break(node.otherwise):
             self._emit(head, node.otherwise, suffix, indent, _PIPED, inside)
             return
         below = indent + _STEP
@@ -863,12 +878,10 @@ class _Layout:
         for number, (operator, operand) in enumerate(rest):
             end = suffix if number == len(rest) - 1 else ""
             line = self.lines[-1]
-            if (
-                self._wants_break(operand)
-                or len(f"{line} {operator} {_flat(operand, own + 1, inside)}{end}") <= WIDTH
-            ):
+            flat = f"{operator} {_flat(operand, own + 1, inside)}{end}"
+            if len(f"{line} {flat}") > WIDTH >= below + len(flat) and not self._wants_break(operand):
+                self._emit(f"{' ' * below}{operator} ", operand, end, below, own + 1, inside)
+            else:
                 self.lines.pop()
                 at = len(line) - len(line.lstrip())
                 self._emit(f"{line} {operator} ", operand, end, at, own + 1, inside)
-            else:
-                self._emit(f"{' ' * below}{operator} ", operand, end, below, own + 1, inside)

@@ -1,14 +1,16 @@
 """Where everything in a picture stands.
 
 Boxes are as large as their text. A panel whose boxes follow each other is a column, with arrows that pass by others as
-arcs at its sides; any other is laid out in layers (Sugiyama et al., 1981) by grandalf. Panels then fill rows from left
-to right, beside the overview.
+arcs at its sides; any other stands in layers, whose places are solved by SciPy. Panels then go as high up on the page
+as they fit. The same picture has the same places every time.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import networkx as nx
 
@@ -26,13 +28,15 @@ GAP = 24.0
 """Between two boxes with an arrow between them."""
 ASIDE = 14.0
 """Between two boxes side by side."""
-LANE = 8.0
+LANE = 7.0
 """Between two arcs at the side of a column."""
 MARGIN = 20.0
 BETWEEN = 30.0
 """Between panels."""
 TITLE = 30.0
 STACK = 3.0
+SWEEPS, STARTS, PLACED = 16, 24, 6
+"""How often an order is improved, from how many beginnings, and how many of the best are compared."""
 
 
 @dataclass(eq=False)
@@ -112,7 +116,10 @@ class Page:
 
 def lay_out(picture: Picture) -> Page:
     """Finds a place for everything in a picture."""
-    parts = [place_panel(part) if isinstance(part, Panel) else place_key(part) for part in (picture.overview, *picture.parts)]
+    parts = [
+        place_panel(part) if isinstance(part, Panel) else place_key(part)
+        for part in (picture.overview, *picture.parts)
+    ]
     _pack(parts)
     for number, part in enumerate(parts):
         part.letter = chr(ord("a") + number) if len(parts) <= 26 else ""
@@ -131,7 +138,11 @@ def _pack(parts: Sequence[Placed]) -> None:
         for x in sorted({MARGIN, *(p.x + p.width + BETWEEN for p in done)}):
             if x > MARGIN and x + width > WIDTH - MARGIN:
                 continue
-            under = [p.y + p.height + BETWEEN for p in done if p.x < x + width + ASIDE and x < p.x + p.width + ASIDE]
+            under = [
+                p.y + p.height + BETWEEN
+                for p in done
+                if p.x < x + width + ASIDE and x < p.x + p.width + ASIDE
+            ]
             y = max(under, default=MARGIN + 30.0)
             if found is None or y < found[0] - 1:
                 found = (y, x)
@@ -203,13 +214,43 @@ def place_panel(panel: Panel) -> Placed:
     layers: dict[int, list[Box]] = {}
     for item in panel.items:
         layers.setdefault(ranks[item.id], []).append(boxes[item.id])
+    return _framed(panel, list(boxes.values()), _arranged(panel.links, boxes, ranks, layers))
+
+
+def _arranged(
+    links: Sequence[Link], boxes: dict[str, Box], ranks: dict[str, int], layers: dict[int, list[Box]]
+) -> list[Arrow]:
+    """A column where that is clear, layers where not, or a column under layers."""
     double = sum(len(layer) > 1 for layer in layers.values())
-    far = sum(ranks[link.target] - ranks[link.source] > 1 for link in panel.links)
-    if all(len(layer) <= 2 for layer in layers.values()) and (double == 0 or (far > 3 and double <= 3)):
-        arrows = _column(panel.links, boxes, ranks, layers)
-    else:
-        arrows = _layered(panel.links, boxes)
-    return _framed(panel, list(boxes.values()), arrows)
+    far = [link for link in links if ranks[link.target] - ranks[link.source] > 1]
+    if all(len(layer) <= 2 for layer in layers.values()) and (double == 0 or (len(far) > 3 and double <= 3)):
+        return _column(links, boxes, ranks, layers)
+    # From where on the boxes follow each other, and nothing above leads past the first of them.
+    first = max((rank + 1 for rank in layers if len(layers[rank]) > 1), default=0)
+    while any(ranks[link.source] < first < ranks[link.target] for link in links) and first in layers:
+        first += 1
+    below = {name for name, rank in ranks.items() if rank >= first}
+    inner = [link for link in links if link.source in below]
+    if first not in layers or len(far) <= 3 or len(below) < 5:
+        return _layered(links, boxes)
+    # The first box of the column is the last of the layers.
+    head = layers[first][0]
+    upper = {name: box for name, box in boxes.items() if name not in below or box is head}
+    arrows = _layered([link for link in links if link.target in upper], upper)
+    x, y = head.x, head.y
+    arrows += _column(
+        inner,
+        {n: b for n, b in boxes.items() if n in below},
+        ranks,
+        {r: layers[r] for r in layers if r >= first},
+    )
+    for box in boxes.values():
+        if box.item.id in below:
+            box.x, box.y = box.x + x, box.y + y
+    for arrow in arrows:
+        if arrow.link in inner:
+            arrow.points = [(px + x, py + y) for px, py in arrow.points]
+    return arrows
 
 
 def _ranks(graph: nx.DiGraph) -> dict[str, int]:
@@ -244,7 +285,9 @@ def _column(
     arrows = [_straight(link, boxes) for link in near]
     sides: dict[str, list[Link]] = {"left": [], "right": []}
     for link in far:
-        place = _side(boxes[link.target], layers[ranks[link.target]]) or _side(boxes[link.source], layers[ranks[link.source]])
+        place = _side(boxes[link.target], layers[ranks[link.target]]) or _side(
+            boxes[link.source], layers[ranks[link.source]]
+        )
         sides[place or ("left" if link.open else "right")].append(link)
     for side, found in sides.items():
         arrows += _arcs(found, boxes, ranks, layers, side == "right")
@@ -266,122 +309,277 @@ def _straight(link: Link, boxes: dict[str, Box]) -> Arrow:
 
 
 def _arcs(
-    links: Sequence[Link], boxes: dict[str, Box], ranks: dict[str, int], layers: dict[int, list[Box]], right: bool
+    links: Sequence[Link],
+    boxes: dict[str, Box],
+    ranks: dict[str, int],
+    layers: dict[int, list[Box]],
+    right: bool,
 ) -> list[Arrow]:
-    """Arcs at one side of a column, the longer ones further out; each leaves and arrives at a height of its own."""
+    """Arrows around layers, at one side of a column.
+
+    Those that a choice decides about share a way with others from the same box, the rest with others into the same
+    box; ways that overlap lie in lanes of their own, the longer ones further out.
+    """
     if not links:
         return []
     sign = 1 if right else -1
-    spans = sorted(links, key=lambda link: (ranks[link.target] - ranks[link.source], ranks[link.source]))
+    ways: dict[tuple[str, bool], list[Link]] = {}
+    for link in links:
+        ways.setdefault((link.source if link.open else link.target, link.open), []).append(link)
+    extent = {
+        way: (min(ranks[link.source] for link in group), max(ranks[link.target] for link in group))
+        for way, group in ways.items()
+    }
     taken: list[list[tuple[int, int]]] = []
-    lane: dict[int, int] = {}
-    for link in spans:
-        low, high = ranks[link.source], ranks[link.target]
+    lane: dict[tuple[str, bool], int] = {}
+    for way in sorted(ways, key=lambda way: (extent[way][1] - extent[way][0], -extent[way][0])):
+        low, high = extent[way]
         level = 0
         while any(a < high and low < b for a, b in (taken[level] if level < len(taken) else ())):
             level += 1
         if level == len(taken):
             taken.append([])
         taken[level].append((low, high))
-        lane[id(link)] = level
-
+        lane[way] = level
     past = {rank for link in links for rank in range(ranks[link.source], ranks[link.target] + 1)}
-    edge = max(sign * box.right + STACK * box.shadows if right else sign * box.left for r in past for box in layers[r])
-
+    edge = max(
+        sign * (box.right + STACK * box.shadows if right else box.left) for r in past for box in layers[r]
+    )
+    heights = _slots(ways, boxes, ranks)
     arrows = []
-    leaving, arriving = _slots(links, ranks)
-    for link in links:
-        a, b = boxes[link.source], boxes[link.target]
-        out = sign * (edge + 8 + LANE * (lane[id(link)] + 1))
-        start = (a.right + STACK * a.shadows if right else a.left, a.middle + leaving[id(link)] * _reach(a, links))
-        end = (b.right + STACK * b.shadows if right else b.left, b.middle + arriving[id(link)] * _reach(b, links))
-        bend = min(14.0, abs(end[1] - start[1]) / 3)
-        arrows.append(
-            Arrow(
-                link,
-                [
-                    start,
-                    (out, start[1]), (out, start[1]), (out, start[1] + bend),
-                    (out, start[1] + bend), (out, end[1] - bend), (out, end[1] - bend),
-                    (out, end[1]), (out, end[1]), end,
-                ],
-            )
-        )  # fmt: skip
+    for way, group in ways.items():
+        out = sign * (edge + 8 + LANE * (lane[way] + 1))
+        for link in group:
+            a, b = boxes[link.source], boxes[link.target]
+            start = (a.right + STACK * a.shadows if right else a.left, heights[link.source, way])
+            end = (b.right + STACK * b.shadows if right else b.left, heights[link.target, way])
+            bend = min(10.0, abs(end[1] - start[1]) / 3)
+            near, far = out - sign * bend, out - sign * bend
+            arrows.append(
+                Arrow(
+                    link,
+                    [
+                        start,
+                        start, (near, start[1]), (near, start[1]),
+                        (out, start[1]), (out, start[1]), (out, start[1] + bend),
+                        (out, start[1] + bend), (out, end[1] - bend), (out, end[1] - bend),
+                        (out, end[1]), (out, end[1]), (far, end[1]),
+                        (far, end[1]), end, end,
+                    ],
+                )
+            )  # fmt: skip
     return arrows
 
 
-def _reach(box: Box, links: Sequence[Link]) -> float:
-    """How much of a box's side its arcs take."""
-    ends = sum((link.source == box.item.id) + (link.target == box.item.id) for link in links)
-    return min(box.height - 10, 8.0 * (ends - 1))
-
-
-def _slots(links: Sequence[Link], ranks: dict[str, int]) -> tuple[dict[int, float], dict[int, float]]:
-    """Where at the side of its box each arc begins and ends, in steps from the middle, so that nested arcs don't cross."""
-    at: dict[str, list[tuple[Link, bool]]] = {}
-    for link in sorted(links, key=lambda link: ranks[link.target] - ranks[link.source]):
-        # From the top: those that arrive, the shortest first; then those that leave, the longest first.
-        at.setdefault(link.target, []).append((link, False))
-    for link in sorted(links, key=lambda link: ranks[link.source] - ranks[link.target]):
-        at.setdefault(link.source, []).append((link, True))
-    leaving: dict[int, float] = {}
-    arriving: dict[int, float] = {}
-    for ends in at.values():
-        for position, (link, leaves) in enumerate(ends):
-            (leaving if leaves else arriving)[id(link)] = position - (len(ends) - 1) / 2
-    for ends in at.values():
-        for link, leaves in ends:
-            scale = 1 / max(1, len(ends) - 1)
-            side = leaving if leaves else arriving
-            side[id(link)] *= scale
-    return leaving, arriving
+def _slots(
+    ways: dict[tuple[str, bool], list[Link]], boxes: dict[str, Box], ranks: dict[str, int]
+) -> dict[tuple[str, tuple[str, bool]], float]:
+    """The height at which each way touches the side of each of its boxes."""
+    ends: dict[str, dict[tuple[str, bool], tuple[bool, int]]] = {}
+    for way, group in ways.items():
+        for link in group:
+            span = ranks[link.target] - ranks[link.source]
+            for name, leaves in ((link.target, False), (link.source, True)):
+                known = ends.setdefault(name, {}).get(way)
+                length = max(span, abs(known[1])) if known else span
+                # From the top: what arrives, the shortest way first; then what leaves, the longest first.
+                ends[name][way] = (leaves, -length if leaves else length)
+    found: dict[tuple[str, tuple[str, bool]], float] = {}
+    for name, at in ends.items():
+        box = boxes[name]
+        step = min(8.0, (box.height - 10) / max(1, len(at) - 1))
+        for position, way in enumerate(sorted(at, key=lambda way: at[way])):
+            found[name, way] = box.middle + (position - (len(at) - 1) / 2) * step
+    return found
 
 
 def _layered(links: Sequence[Link], boxes: dict[str, Box]) -> list[Arrow]:
-    """Layers with as few crossings as the library finds."""
-    from grandalf.graphs import Edge, Graph, Vertex
-    from grandalf.layouts import SugiyamaLayout
+    """Layers as in Sugiyama et al. (1981): a rank for each box, an order in each rank with few crossings, then places.
 
-    class View:
-        def __init__(self, w: float, h: float) -> None:
-            self.w, self.h, self.xy = w, h, (0.0, 0.0)
-
-    vertices = {name: Vertex(name) for name in boxes}
-    for name, vertex in vertices.items():
-        vertex.view = View(boxes[name].width, boxes[name].height)
-    edges = {id(link): Edge(vertices[link.source], vertices[link.target]) for link in links}
-    graph = Graph(list(vertices.values()), list(edges.values()))
-    left = 0.0
-    arrows: list[Arrow] = []
-    for component in graph.C:
-        layout = SugiyamaLayout(component)
-        layout.xspace, layout.yspace, layout.dw, layout.dh = ASIDE, GAP, 8, 8
-        layout.init_all(optimize=True)
-        layout.draw(20)
-        members = [v for v in component.sV]
-        low = min(v.view.xy[0] - v.view.w / 2 for v in members)
-        for vertex in members:
-            box = boxes[vertex.data]
-            box.x = vertex.view.xy[0] - low + left
-            box.y = vertex.view.xy[1] - box.height / 2
-        for link in links:
-            edge = edges[id(link)]
-            if edge not in component.sE:
-                continue
-            through = []
-            for vertex in layout.ctrls.get(edge, {}).values():
-                if vertex not in component.sV:
-                    through.append((vertex.view.xy[0] - low + left, vertex.view.xy[1]))
-            arrows.append(_through(link, boxes, through))
-        left = max(boxes[v.data].right for v in members) + BETWEEN
+    An arrow past a rank has a place of its own in it. Places are the bounded least squares of the arrows' slants.
+    """
+    graph = nx.DiGraph()
+    graph.add_nodes_from(boxes)
+    graph.add_edges_from((link.source, link.target) for link in links)
+    ranks = _late_ranks(graph)
+    layers: list[list[str]] = [[] for _ in range(max(ranks.values()) + 1)]
+    for name in boxes:
+        layers[ranks[name]].append(name)
+    chains: dict[tuple[str, str], list[str]] = {}
+    for source, target in graph.edges:
+        between = [f"{source} {target} {rank}" for rank in range(ranks[source] + 1, ranks[target])]
+        chains[source, target] = [source, *between, target]
+        for name, rank in zip(between, range(ranks[source] + 1, ranks[target]), strict=True):
+            layers[rank].append(name)
+    edges = [edge for chain in chains.values() for edge in pairwise(chain)]
+    widths = {name: boxes[name].width if name in boxes else 4.0 for layer in layers for name in layer}
+    layers, places = _ordered(layers, edges, widths)
+    heights: dict[str, float] = {}
+    y = 0.0
+    for layer in layers:
+        tall = max((boxes[name].height for name in layer if name in boxes), default=0.0)
+        for name in layer:
+            heights[name] = y + tall / 2
+            if name in boxes:
+                boxes[name].x, boxes[name].y = places[name], y + (tall - boxes[name].height) / 2
+        y += tall + GAP
+    tops = {rank: min(boxes[n].y for n in layer if n in boxes) for rank, layer in enumerate(layers)}
+    bottoms = {rank: max(boxes[n].bottom for n in layer if n in boxes) for rank, layer in enumerate(layers)}
+    arrows = []
+    for link in links:
+        chain = chains[link.source, link.target]
+        through: list[tuple[float, float]] = []
+        for rank, name in enumerate(chain[1:-1], ranks[link.source] + 1):
+            # Straight down beside the boxes of the layer.
+            through += [(places[name], tops[rank]), (places[name], bottoms[rank])]
+        arrows.append(_through(link, boxes, through))
     return arrows
+
+
+def _late_ranks(graph: nx.DiGraph) -> dict[str, int]:
+    """Every box as near to its readers as may be: its rank is the longest way from it to an end, counted from the top."""
+    depth: dict[str, int] = {}
+    for name in reversed(list(nx.topological_sort(graph))):
+        depth[name] = max((depth[reader] + 1 for reader in graph.successors(name)), default=0)
+    most = max(depth.values())
+    return {name: most - value for name, value in depth.items()}
+
+
+def _ordered(
+    layers: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]], widths: dict[str, float]
+) -> tuple[list[list[str]], dict[str, float]]:
+    """Of several beginnings, always the same, the order with the fewest crossings, and of those the most upright."""
+    found: dict[tuple[tuple[str, ...], ...], int] = {}
+    for seed in range(STARTS):
+        start = [list(layer) for layer in layers]
+        if seed == 1:
+            start = [layer[::-1] for layer in start]
+        elif seed:
+            generator = random.Random(seed)
+            for layer in start:
+                generator.shuffle(layer)
+        ordered, crossings = _uncrossed(start, edges)
+        found.setdefault(tuple(map(tuple, ordered)), crossings)
+    fewest = min(found.values())
+    options = [[list(layer) for layer in order] for order, n in found.items() if n == fewest][:PLACED]
+    placed = [(order, *_places(order, edges, widths)) for order in options]
+    order, places, _ = min(placed, key=lambda option: round(option[2], 3))
+    return order, places
+
+
+def _uncrossed(
+    layers: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]]
+) -> tuple[list[list[str]], int]:
+    """An order in each layer with few crossings: barycentres up and down, and exchanges of neighbours."""
+    before: dict[str, list[str]] = {}
+    after: dict[str, list[str]] = {}
+    for source, target in edges:
+        after.setdefault(source, []).append(target)
+        before.setdefault(target, []).append(source)
+    current = [list(layer) for layer in layers]
+    best, fewest = [list(layer) for layer in current], _crossings(current, after)
+    for turn in range(SWEEPS):
+        down = turn % 2 == 0
+        beside = before if down else after
+        rows = range(1, len(current)) if down else range(len(current) - 2, -1, -1)
+        for row in rows:
+            fixed = {name: place for place, name in enumerate(current[row - 1 if down else row + 1])}
+            old = {name: place for place, name in enumerate(current[row])}
+            centre = {
+                name: sum(fixed[n] for n in beside[name]) / len(beside[name]) if name in beside else old[name]
+                for name in current[row]
+            }
+            current[row].sort(key=lambda name: (centre[name], old[name]))
+        _exchange(current, before, after)
+        crossings = _crossings(current, after)
+        if crossings < fewest:
+            best, fewest = [list(layer) for layer in current], crossings
+    return best, fewest
+
+
+def _exchange(layers: list[list[str]], before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
+    """Neighbours change places as long as that takes crossings away."""
+    for row, layer in enumerate(layers):
+        above = {name: place for place, name in enumerate(layers[row - 1])} if row else {}
+        below = {name: place for place, name in enumerate(layers[row + 1])} if row + 1 < len(layers) else {}
+        changed = True
+        while changed:
+            changed = False
+            for at in range(len(layer) - 1):
+                a, b = layer[at], layer[at + 1]
+                gain = 0
+                for beside, places in ((before, above), (after, below)):
+                    for x in beside.get(a, ()):
+                        for y in beside.get(b, ()):
+                            gain += (places[x] > places[y]) - (places[x] < places[y])
+                if gain > 0:
+                    layer[at], layer[at + 1] = b, a
+                    changed = True
+
+
+def _crossings(layers: Sequence[Sequence[str]], after: dict[str, list[str]]) -> int:
+    total = 0
+    for row in range(len(layers) - 1):
+        below = {name: place for place, name in enumerate(layers[row + 1])}
+        ends = [
+            below[target]
+            for name in layers[row]
+            for target in sorted(after.get(name, ()), key=below.__getitem__)
+        ]
+        total += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
+    return total
+
+
+def _places(
+    layers: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]], widths: dict[str, float]
+) -> tuple[dict[str, float], float]:
+    """The middle of each box: arrows as upright as boxes without overlap allow, long ones above all; and what is left.
+
+    In each layer the first place is free and the others are gaps of at least nothing, so that it is a least-squares
+    problem with bounds, which SciPy solves.
+    """
+    import numpy as np
+    from scipy.optimize import lsq_linear
+
+    column: dict[str, int] = {}
+    offset: dict[str, float] = {}
+    row_of: dict[str, list[int]] = {}
+    low = []
+    for layer in layers:
+        columns: list[int] = []
+        x = 0.0
+        for at, name in enumerate(layer):
+            if at:
+                x += (widths[layer[at - 1]] + widths[name]) / 2 + ASIDE
+            column[name] = len(low)
+            low.append(-np.inf if at == 0 else 0.0)
+            columns = [*columns, column[name]]
+            row_of[name], offset[name] = columns, x
+    rows, wanted = [], []
+    for source, target in edges:
+        # An arrow's inner pieces are kept straight.
+        weight = (1.0, 2.0, 20.0)[(" " in source) + (" " in target)]
+        row = np.zeros(len(low))
+        row[row_of[target]] += weight
+        row[row_of[source]] -= weight
+        rows.append(row)
+        wanted.append(weight * (offset[source] - offset[target]))
+    for name in column:
+        # Boxes without arrows and the picture as a whole stay in the middle.
+        row = np.zeros(len(low))
+        row[row_of[name]] += 0.02
+        rows.append(row)
+        wanted.append(-0.02 * offset[name])
+    solved = lsq_linear(np.array(rows), np.array(wanted), (low, np.inf), method="bvls")
+    places = {name: round(float(offset[name] + sum(solved.x[c] for c in row_of[name])), 1) for name in column}
+    return places, float(solved.cost)
 
 
 def _through(link: Link, boxes: dict[str, Box], points: Sequence[tuple[float, float]]) -> Arrow:
     a, b = boxes[link.source], boxes[link.target]
-    way = [(a.x, a.bottom), *sorted(points, key=lambda p: p[1]), (b.x, b.top)]
+    way = [(a.x, a.bottom), *points, (b.x, b.top)]
     found = [way[0]]
-    for (x0, y0), (x1, y1) in zip(way, way[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(way):
         reach = (y1 - y0) / 2
         found += [(x0, y0 + reach), (x1, y1 - reach), (x1, y1)]
     return Arrow(link, found)

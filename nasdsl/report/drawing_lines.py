@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from nasdsl.report.drawing import Line, Run, plain
+from nasdsl.report.drawing import Line, Run
 from nasdsl.report.drawing_fonts import text_width
 from nasdsl.report.drawing_structure import Atom, Reader
 from nasdsl.report.drawing_words import alternatives, joined
@@ -14,8 +14,8 @@ from nasdsl.space.graph import Scope
 ARROW = " → "
 FLAT = 4
 """A pipeline of so many operations is said in full; a longer one by the name of its definition, where it has one."""
-LONG = 330.0
-"""Nothing longer than this is said on one line."""
+SHORT, LONG = 150.0, 330.0
+"""What is said often in one body is said as shortly as this; nothing longer than that is said on one line."""
 SIZE = 11.0
 """The font size of what stands in boxes."""
 
@@ -66,7 +66,7 @@ class Lines:
             known = self._variants[definition] = len(made) > 1
         return known
 
-    def short(self, atom: Atom, most: float = 150.0) -> Line:
+    def short(self, atom: Atom, most: float = SHORT) -> Line:
         """An atom in a few words."""
         if atom.kind == "fixed":
             return self.fixed(atom, most)
@@ -99,7 +99,9 @@ class Lines:
         (inner, *others) = self.scan_body(atom)
         if not others:
             return self.short(inner)
-        line = self._expression([inner, *others], {}, frozenset().union(inner.nodes, *(a.nodes for a in others)))
+        line = self._expression(
+            [inner, *others], {}, frozenset().union(inner.nodes, *(a.nodes for a in others))
+        )
         return line if line is not None and line_width(line) <= LONG else (Run("…"),)
 
     def scan_body(self, atom: Atom) -> list[Atom]:
@@ -134,7 +136,7 @@ class Lines:
         kept, self.named = self.named, {}
         line = self._expression(atoms, self._inputs(atom.scope), atom.nodes)
         named, self.named = self.named, kept
-        if line is None or line_width(line) > 280:
+        if line is None or line_width(line) > (SHORT if self._is_frequent(atom.scope) else 280):
             return None
         if len(atoms) == 1 and atoms[0].kind == "use" and not self.reader.is_pure(atom.scope):
             if any(not self.reader.is_pure(scope) for scope in named.values()):
@@ -145,6 +147,15 @@ class Lines:
         for name, scope in named.items():
             self.named.setdefault(name, scope)
         return line
+
+    def _is_frequent(self, scope: Scope) -> bool:
+        """Whether a definition is used so often in one body that its name says more than what it does."""
+        alike = [
+            s
+            for s in self.reader.scopes.values()
+            if s.definition == scope.definition and s.parent is scope.parent
+        ]
+        return len(alike) > FLAT
 
     # --- a body
 
@@ -158,8 +169,12 @@ class Lines:
     def _inputs(scope: Scope) -> dict[int, str]:
         return {node: name for name, nodes in scope.inputs.items() for node in nodes}
 
-    def _expression(self, atoms: Sequence[Atom], inputs: dict[int, str], nodes: frozenset[int]) -> Line | None:
-        outs = [i for i in self.reader.outs(nodes) if self.reader.nodes[i].operation not in ("element", "state")]
+    def _expression(
+        self, atoms: Sequence[Atom], inputs: dict[int, str], nodes: frozenset[int]
+    ) -> Line | None:
+        outs = [
+            i for i in self.reader.outs(nodes) if self.reader.nodes[i].operation not in ("element", "state")
+        ]
         if len(outs) != 1 or not atoms:
             return None
         makers = {id: atom for atom in atoms for id in atom.nodes}
@@ -202,7 +217,12 @@ class Lines:
 
     def _joined(self, atom: Atom, terms: Sequence[tuple[Line, int]]) -> tuple[Line, int] | None:
         operation = self.reader.nodes[min(atom.nodes)].operation
-        signs = {"sum": (" + ", _SUM), "subtract": (" − ", _SUM), "multiply": (" × ", _PRODUCT), "divide": (" / ", _PRODUCT)}
+        signs = {
+            "sum": (" + ", _SUM),
+            "subtract": (" − ", _SUM),
+            "multiply": (" × ", _PRODUCT),
+            "divide": (" / ", _PRODUCT),
+        }
         if operation not in signs:
             lines = [line if line else (Run("x"),) for line, _ in terms]
             found: Line = (*atom.line, Run("("), *joined(lines, ", "), Run(")"))
@@ -212,7 +232,9 @@ class Lines:
         for line, level in terms:
             line = line if line else (Run("x"),)
             several = any(run.text == ARROW for run in line)
-            lines.append(_bracketed(line) if (level == _PIPE and several) or (level != _PIPE and level < own) else line)
+            lines.append(
+                _bracketed(line) if (level == _PIPE and several) or (level != _PIPE and level < own) else line
+            )
         summed = joined(lines, sign)
         if atom.after:
             return arrows([_bracketed(summed), atom.after]), _PIPE
@@ -220,7 +242,7 @@ class Lines:
 
     # --- pipelines
 
-    def merged(self, atoms: Sequence[Atom], most: float = 150.0) -> list[Atom]:
+    def merged(self, atoms: Sequence[Atom], most: float = SHORT) -> list[Atom]:
         """Pipelines in one atom; what is done to a sum, or to what was chosen, goes with it."""
         found: list[Atom] = []
         makers: dict[int, Atom] = {}
@@ -282,6 +304,7 @@ def stages(line: Line) -> list[Line]:
 def compressed(line: Line) -> Line:
     """A pipeline that is a shorter one several times over, said once.
 
+    >>> from nasdsl.report.drawing import plain
     >>> plain(compressed(arrows([(Run("relu"),), (Run("conv"),)] * 2)))
     '(relu → conv) ×2'
     """

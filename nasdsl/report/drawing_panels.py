@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nasdsl.diagnostics import NasError
+from nasdsl.diagnostics import NasError, Span
 from nasdsl.report.drawing import Item, Key, Line, Link, Panel, Part, Picture, Row, Run, State, plain
-from nasdsl.report.drawing_lines import ARROW, Lines, arrows, line_width
+from nasdsl.report.drawing_lines import SHORT, Lines, arrows, line_width
 from nasdsl.report.drawing_structure import SIGNS, Atom, Candidate, Reader, ordered
 from nasdsl.report.drawing_words import Words, alternatives, joined
 from nasdsl.report.progress import grouped
 from nasdsl.space.choice import Choice, Taken
+from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import Node, Scope
 
 if TYPE_CHECKING:
@@ -47,13 +48,22 @@ class _Painter:
         self.shown: set[int] = set()
         self.keys: dict[str, Scope] = {}
         self.uses: dict[str, Scope] = {}
+        # In a picture of an architecture, the uses that have panels of their own.
+        self.titles: dict[int, str] = {}
+        # In a picture of an architecture, choices that took `zero`.
+        self.absent: set[int] = set()
+        # The names of tensors that are made in one box.
+        self.bundled: dict[int, str] = {}
+        # What the panel that is drawn calls its inputs.
+        self.local: Mapping[int, str] = {}
         # Elements of a list that no assignment names: `n = [a, b]` has n0 and n1.
         self.elements: dict[int, str] = {}
 
     # --- the whole
 
     def picture(self) -> Picture:
-        reader = self.reader
+        if self.assignment is not None:
+            self._name_uses()
         overview = self._overview()
         parts: list[Part] = []
         drawn: set[str] = set()
@@ -76,7 +86,6 @@ class _Painter:
         rest = self._others()
         if rest is not None:
             parts.append(rest)
-        del reader
         return Picture(self.space.name, self._notes(), overview, parts)
 
     def _notes(self) -> list[str]:
@@ -106,30 +115,43 @@ class _Painter:
         atoms = self.lines.merged(reader.atoms(reader.root, range(len(reader.nodes))), most=175)
         atoms = _runs(reader, atoms)
         inputs = {node: reader.nodes[node].name or "input" for node in self.space.inputs}
-        panel = self._panel("network", "", atoms, inputs, dict((node, name) for name, node in self.space.outputs), sizes=True)
+        panel = self._panel(
+            "network", "", atoms, inputs, {node: name for name, node in self.space.outputs}, sizes=True
+        )
         self._for_one_use(False)
         return panel
 
     # --- panels
 
+    def _uses(self, definition: str) -> list[Scope]:
+        """The uses of a definition that make choices; in a picture of an architecture those that are in it."""
+        members = self.reader.members
+        uses = [
+            s for s in self.reader.scopes.values() if s.definition == definition and s.kind in ("op", "cell")
+        ]
+        uses = [s for s in uses if self.reader.choices_in(members[s.id])]
+        return [s for s in uses if self._alive(max(members[s.id]))] or uses
+
+    def _has_panel_a_use(self, uses: Sequence[Scope]) -> bool:
+        """Whether each use is drawn by itself: in an architecture they differ, unless their boxes say how."""
+        if self.assignment is None or uses[0].kind != "op" or not 1 < len(uses) <= PANELS_A_USE:
+            return False
+        return not self._summary(self.reader.members[uses[0].id])
+
+    def _name_uses(self) -> None:
+        for definition in {scope.definition for scope in self.reader.scopes.values() if scope.kind == "op"}:
+            uses = self._uses(definition)
+            if uses and not self.reader.is_pure(uses[0]) and self._has_panel_a_use(uses):
+                self.titles.update((scope.id, f"{definition} {n}") for n, scope in enumerate(uses, 1))
+
     def _panels_of(self, definition: str) -> list[Panel]:
-        reader = self.reader
-        uses = [s for s in reader.scopes.values() if s.definition == definition and s.kind in ("op", "cell")]
-        uses = [s for s in uses if self.lines.reader.choices_in(reader.members[s.id])]
+        uses = self._uses(definition)
         kind = uses[0].kind
-        if self.assignment is not None:
-            alive = [s for s in uses if self._alive(max(reader.members[s.id]))]
-            if kind == "op" and 1 < len(alive) <= PANELS_A_USE and self._has_open(definition):
-                return [self._use_panel(s, f"{definition} {n}") for n, s in enumerate(alive, 1)]
-            uses = alive or uses
+        if self._has_panel_a_use(uses):
+            return [self._use_panel(scope, self.titles.get(scope.id, definition)) for scope in uses]
         scope = self._typical(uses)
         plain_panel = kind == "op" and len(uses) > 1 and self.assignment is not None
         return [self._use_panel(scope, definition, undecided=plain_panel)]
-
-    def _has_open(self, definition: str) -> bool:
-        """Whether a use's choices are not all said where it stands."""
-        scope = self.uses[definition]
-        return not self._summary(self.reader.members[scope.id])
 
     def _typical(self, uses: Sequence[Scope]) -> Scope:
         """The use that a definition is drawn from: of those with the most choices, one like most others."""
@@ -163,16 +185,20 @@ class _Painter:
         for position, node in enumerate(outside):
             inputs.setdefault(node, "x" if len(outside) == 1 else f"x{position + 1}")
         inputs = {node: name for node, name in inputs.items() if node in outside}
-        outs = [i for i in reader.outs(nodes)]
+        outs = reader.outs(nodes)
         outputs = dict.fromkeys(outs, "out")
         panel = self._panel(title, self._use_note(scope), atoms, inputs, outputs)
         self.assignment, self.words.assignment = kept
         return panel
 
     def _use_note(self, scope: Scope) -> str:
+        if scope.id in self.titles:
+            return ""
         if scope.kind != "cell":
             return "each use makes its own choices"
-        uses = sum(1 for s in self.reader.scopes.values() if s.kind == "cell" and s.definition == scope.definition)
+        uses = sum(
+            1 for s in self.reader.scopes.values() if s.kind == "cell" and s.definition == scope.definition
+        )
         return "one choice for all its uses" if uses > 1 else ""
 
     def _panel(
@@ -186,8 +212,13 @@ class _Painter:
     ) -> Panel:
         reader = self.reader
         rows = sum(len(a.candidates) for a in atoms if a.kind == "choice" and a.is_same_everywhere)
-        fed = any(not a.is_same_everywhere and any(c.nodes for c in a.candidates) for a in atoms if a.kind == "choice")
+        fed = any(
+            not a.is_same_everywhere and any(c.nodes for c in a.candidates)
+            for a in atoms
+            if a.kind == "choice"
+        )
         stacked = rows > LISTED or fed
+        self.local, self.elements, self.bundled = inputs, {}, {}
         self._name_elements(atoms)
         atoms = self._bundles(self._joins(atoms, stacked))
         panel = Panel(title, note, [], [])
@@ -200,17 +231,23 @@ class _Painter:
             ids[node] = item.id
         for atom in atoms:
             item = self._item(atom, stacked)
+            self._note_absence(atom)
             if sizes:
                 item.size = self.words.shape(reader.nodes[atom.out].type)
             panel.items.append(item)
             self._links(panel, atom, item, ids)
             last = item
-            node = reader.nodes[atom.out]
-            named = item.kind == "choice" and not item.stacked and self._names_itself(node) and atom.is_same_everywhere
+            made = reader.nodes[atom.out]
+            named = (
+                item.kind == "choice"
+                and not item.stacked
+                and self._names_itself(made)
+                and atom.is_same_everywhere
+            )
             if named and atom.out not in outputs and not sizes:
-                pill = Item(f"{item.id}n", "tensor", [(Run(node.name or ""),)], state=item.state)
+                pill = Item(f"{item.id}n", "tensor", [(Run(made.name or ""),)], state=item.state)
                 panel.items.append(pill)
-                panel.links.append(Link(item.id, pill.id, state=item.state))
+                panel.links.append(Link(item.id, pill.id, state="left" if atom.out in self.absent else ""))
                 last = pill
             for id in atom.nodes:
                 ids[id] = last.id
@@ -226,8 +263,16 @@ class _Painter:
         return panel
 
     def _name_elements(self, atoms: Sequence[Atom]) -> None:
-        """Candidates that stand for the elements of one list tell the names of those that have none."""
+        """Names for elements of a list, which no assignment names: ``n = [f(a), f(b)]``."""
         for atom in atoms:
+            if (
+                atom.scope is not None
+                and atom.scope.span is not None
+                and not self.reader.nodes[atom.out].name
+            ):
+                name = _element_name(atom.scope.span)
+                if name:
+                    self.elements.setdefault(atom.out, name)
             if atom.kind not in ("choice", "join") or (atom.kind == "choice" and atom.is_same_everywhere):
                 continue
             pairs = [(c.label, c.inputs[0]) for c in atom.candidates if len(c.inputs) == 1]
@@ -245,7 +290,10 @@ class _Painter:
         for source in atom.inputs:
             if source not in ids:
                 continue
-            link = Link(ids[source], item.id, open=source in atom.open, state=self._link_state(atom, source))
+            state = (
+                "left" if source in self.absent or atom.out in self.absent else self._link_state(atom, source)
+            )
+            link = Link(ids[source], item.id, open=source in atom.open, state=state)
             before = known.get(link.source)
             if before is None:
                 known[link.source] = link
@@ -259,9 +307,18 @@ class _Painter:
             return "" if self.assignment is None or self._alive(atom.out) else "left"
         for part in (atom, *atom.absorbed):
             for candidate in part.candidates:
-                if (source in candidate.inputs or source == candidate.source) and candidate.guard.at(self.assignment):
+                if (source in candidate.inputs or source == candidate.source) and candidate.guard.at(
+                    self.assignment
+                ):
                     return "chosen"
         return "left"
+
+    def _note_absence(self, atom: Atom) -> None:
+        if self.assignment is None or atom.kind != "choice" or not atom.is_same_everywhere or atom.line:
+            return
+        taken = [c for c in atom.candidates if c.guard.at(self.assignment)]
+        if taken and all(self.reader.nodes[c.source].operation == "zero" for c in taken):
+            self.absent.add(atom.out)
 
     def _alive(self, node: int) -> bool:
         return self.assignment is None or bool(self.reader.nodes[node].guard.at(self.assignment))
@@ -286,8 +343,9 @@ class _Painter:
             item.state = "left"
         match atom.kind:
             case "fixed":
-                item.lines = [self.lines.fixed(atom, 150)]
-                item.name = self.elements.get(atom.out, "")
+                self._see_numbers(atom)
+                item.lines = [self.lines.fixed(atom, SHORT)]
+                item.name = self.bundled.get(atom.out) or self.elements.get(atom.out, "")
                 if atom.scope is not None and atom.scope.doc:
                     item.hint = atom.scope.doc
             case "use":
@@ -302,7 +360,9 @@ class _Painter:
                 self._choice_item(item, atom, stacked)
         if atom.count > 1:
             item.times = (Run(str(atom.count)),)
-        if item.kind == "fixed" and any(run.style not in ("plain", "muted") for line in item.lines for run in line):
+        if item.kind == "fixed" and any(
+            run.style not in ("plain", "muted") for line in item.lines for run in line
+        ):
             item.kind = "use"
         return item
 
@@ -318,7 +378,7 @@ class _Painter:
 
     def _use_item(self, item: Item, atom: Atom) -> None:
         assert atom.scope is not None
-        item.kind, item.name = "use", ""
+        item.kind = "use"
         item.hint = atom.scope.doc or ""
         inline = self.lines.inline(atom)
         if inline is not None:
@@ -330,12 +390,15 @@ class _Painter:
             item.lines = [inline]
             return
         self.uses.setdefault(atom.scope.definition, atom.scope)
-        item.lines = [(Run(atom.scope.definition, "bold"),), *self._summary(atom.nodes)]
+        title = self.titles.get(atom.scope.id, atom.scope.definition)
+        item.lines = [(Run(title, "bold"),), *self._summary(atom.nodes)]
 
     def _summary(self, nodes: Iterable[int]) -> list[Line]:
         """The choices of a use, where they are few and numbers: ``kernel 3|5|7``."""
         choices = self.reader.choices_in(nodes)
-        if len(choices) > SUMMED_UP or any(choice.kind == "tensor" for choice in choices):
+        if self.assignment is None and any(choice.kind == "tensor" for choice in choices):
+            return []
+        if len(choices) > SUMMED_UP or any(choice.is_sublist for choice in choices):
             return []
         if self.assignment is not None:
             self.shown |= {choice.index for choice in choices}
@@ -349,7 +412,20 @@ class _Painter:
 
     def _see(self, nodes: Iterable[int]) -> None:
         if self.assignment is not None:
-            self.shown |= {choice.index for choice in self.reader.choices_in(nodes) if choice.kind != "tensor"}
+            self.shown |= {
+                choice.index for choice in self.reader.choices_in(nodes) if choice.kind != "tensor"
+            }
+
+    def _see_numbers(self, atom: Atom) -> None:
+        """Numbers that are chosen and said where they are used."""
+        if self.assignment is None:
+            return
+        for id in atom.nodes:
+            for value in self.reader.nodes[id].settings.values():
+                if isinstance(value, Diagram):
+                    owners = {self.reader.owner[v].index for v in value.support()}
+                    if len(owners) == 1:
+                        self.shown |= owners
 
     def _repeat_item(self, item: Item, atom: Atom) -> None:
         assert atom.scope is not None
@@ -420,7 +496,10 @@ class _Painter:
         item.kind, item.stacked = "choice", True
         heads: list[Line] = []
         if atom.absorbed[0].kind == "fixed":
-            heads = [(Run(atom.pick or f"all {len(atom.absorbed)}", "muted"),), self.lines.fixed(atom.absorbed[0], 150)]
+            heads = [
+                (Run(atom.pick or f"all {len(atom.absorbed)}", "muted"),),
+                self.lines.fixed(atom.absorbed[0], SHORT),
+            ]
             item.kind = "choice" if atom.open else "fixed"
         else:
             for (pick, text), count in Counter(self._said(part) for part in atom.absorbed).items():
@@ -441,7 +520,7 @@ class _Painter:
             if atom.absorbed[0].kind == "choice":
                 item.rows = [row for part in atom.absorbed for row in self._taken_rows(part)]
             taken = [self._name(c.source) for c in atom.candidates if c.guard.at(self.assignment)]
-            if atom.candidates and self._alive(atom.out):
+            if atom.candidates and atom.choice is not None and self._alive(atom.out):
                 item.rows.append(Row((Run(f"+ {', '.join(taken) or 'nothing'}", "chosen"),), (), "chosen"))
 
     def _said(self, atom: Atom) -> tuple[str, str]:
@@ -453,7 +532,7 @@ class _Painter:
 
     def _content(self, atom: Atom) -> Line:
         """What is done to each tensor that may be chosen, if it is the same for all of them."""
-        said = []
+        said: list[Line] = []
         for candidate in atom.candidates:
             line = self._candidate(atom, candidate)
             if line is None or (said and plain(line) != plain(said[0])):
@@ -487,11 +566,13 @@ class _Painter:
             item.stacked = True
             item.lines = [(Run(atom.definition, "choice"),), (Run(f"{sign} {atom.pick}".strip(), "muted"),)]
             if self.assignment is not None:
-                item.rows = self._taken_rows(atom)
+                item.rows = self._taken_rows(atom, told=True)
         else:
             item.lines = [(Run(f"{sign} {atom.pick}".strip(), "muted"),)]
             if atom.definition is not None:
-                item.lines = [(Run(f"{atom.definition} ", "choice"), Run(f"{sign} {atom.pick}".strip(), "muted"))]
+                item.lines = [
+                    (Run(f"{atom.definition} ", "choice"), Run(f"{sign} {atom.pick}".strip(), "muted"))
+                ]
             item.rows = self._candidate_rows(atom, self._is_keyed(atom))
         if atom.after:
             item.lines.append((Run("→ ", "muted"), *atom.after))
@@ -526,7 +607,7 @@ class _Painter:
             rows.append(Row((Run(candidate.label),), text, state))
         return rows
 
-    def _taken_rows(self, atom: Atom) -> list[Row]:
+    def _taken_rows(self, atom: Atom, told: bool = False) -> list[Row]:
         """In a picture of an architecture, what a choice took: ``sep_conv_3x3 ← n1``."""
         assert self.assignment is not None
         if not self._alive(atom.out):
@@ -541,7 +622,7 @@ class _Painter:
                 label, sources = candidate.label, atom.inputs
             else:
                 label, sources = self._inner_labels(candidate), candidate.inputs
-            names = [self._name(source) for source in sources]
+            names = [] if told else [self._name(source) for source in sources]
             tail: Line = (Run(f"← {', '.join(n for n in names if n)}", "muted"),) if any(names) else ()
             rows.append(Row((Run(label, "chosen"),) if label else (), tail, "chosen"))
         return rows
@@ -560,14 +641,7 @@ class _Painter:
         """What the author calls a tensor, empty where it has no name."""
         if node in self.elements:
             return self.elements[node]
-        found = self.reader.nodes[node]
-        if found.name:
-            return found.name
-        for scope in self.reader.scopes.values():
-            for name, nodes in scope.inputs.items():
-                if node in nodes:
-                    return name
-        return ""
+        return self.local.get(node) or self.reader.nodes[node].name or ""
 
     # --- choices that a join absorbs
 
@@ -581,11 +655,11 @@ class _Painter:
                 continue
             before = [makers[i] for i in atom.inputs if i in makers and read[i] == 1 and makers[i].out == i]
             parts: list[Atom] = []
-            if stacked:
+            if stacked and plain(atom.line) == SIGNS["sum"] and (atom.choice is not None or not atom.open):
                 parts = [p for p in before if p.kind == "choice" and (p.definition or self._open_choice(p))]
             if not parts:
                 alike = [p for p in before if p.kind == "fixed" and len(p.inputs) == 1]
-                if len(alike) >= ALIKE and len({plain(self.lines.fixed(p, 150)) for p in alike}) == 1:
+                if len(alike) >= ALIKE and len({plain(self.lines.fixed(p, SHORT)) for p in alike}) == 1:
                     parts = alike
             conditional = {p.inputs[0] for p in parts if p.kind == "fixed" and p.out in atom.open}
             if not parts or any(makers.get(i) not in parts and i not in atom.open for i in atom.inputs):
@@ -614,7 +688,7 @@ class _Painter:
                 and last is not None
                 and last.kind == "fixed"
                 and len(last.inputs) == 1
-                and plain(self.lines.fixed(last, 150)) == plain(self.lines.fixed(atom, 150))
+                and plain(self.lines.fixed(last, SHORT)) == plain(self.lines.fixed(atom, SHORT))
                 and last.inputs != atom.inputs
                 and last.out not in atom.inputs
             ):
@@ -627,13 +701,13 @@ class _Painter:
                 continue
             first, *others = run
             names = [self._name(atom.out) for atom in run]
-            first.line, first.scope = self.lines.fixed(first, 150), None
+            first.line, first.scope = self.lines.fixed(first, SHORT), None
             first.count = len(run)
             first.nodes = first.nodes.union(*(atom.nodes for atom in others))
             first.inputs = tuple(dict.fromkeys(i for atom in run for i in atom.inputs))
             first.out = run[-1].out
             if all(names):
-                self.elements[first.out] = f"{names[0]} … {names[-1]}"
+                self.bundled[first.out] = f"{names[0]} … {names[-1]}"
             found.append(first)
         return ordered(found)
 
@@ -662,8 +736,8 @@ class _Painter:
         reader.words = words
         rows = []
         for label, found in texts.items():
-            rows.append(Row((Run(label),), joined(_variants(found), " or ")))
-        if all(plain(row.text) in ("", plain(row.label)) for row in rows):
+            rows.append(Row((Run(label),), joined(_variants(found), " or ") or (Run("unchanged"),)))
+        if all(plain(row.text) == plain(row.label) for row in rows):
             rows = [Row(row.label) for row in rows]
         kind = uses[0].kind
         note = pick if kind == "op" else f"{pick}, the same everywhere"
@@ -683,6 +757,19 @@ class _Painter:
                 label = taken if isinstance(taken, str) else ", ".join(taken) or "nothing"
                 rows.append(Row((Run(choice.name),), (Run(label, "chosen"),), ""))
         return Key("Also chosen", "", rows) if rows else None
+
+
+def _element_name(span: Span) -> str:
+    """What a use is called that stands in a list: ``n1`` for the second in ``n = [f(a), f(b)]``."""
+    before = span.source.text[: span.start].rpartition("\n")[2]
+    match = re.match(r"\s*(\w+)\s*=\s*\[(.*)$", before)
+    if match is None:
+        return ""
+    depth = position = 0
+    for character in match[2]:
+        depth += (character in "([{") - (character in ")]}")
+        position += character == "," and depth == 0
+    return f"{match[1]}{position}" if depth == 0 else ""
 
 
 def _short_name(choice: Choice) -> str:
@@ -751,7 +838,9 @@ def _merged_panels(parts: Sequence[Part]) -> list[Part]:
         if look in seen:
             seen[look].title += f", {part.title}"
             if not seen[look].note.startswith("each has"):
-                seen[look].note = "each has choices of its own" + (", the same in all its uses" if part.note else "")
+                seen[look].note = "each has choices of its own" + (
+                    ", the same in all its uses" if part.note else ""
+                )
             continue
         seen[look] = part
         found.append(part)
@@ -765,6 +854,3 @@ def _look(panel: Panel) -> object:
     )
     links = tuple((numbers[x.source], numbers[x.target], x.open, x.state) for x in panel.links)
     return items, links, panel.note
-
-
-_ = ARROW

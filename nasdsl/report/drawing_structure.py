@@ -17,6 +17,7 @@ from nasdsl.report.drawing_words import Words, alternatives
 from nasdsl.space.choice import Choice
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import SELECT, Node, Scope
+from nasdsl.space.tensor import TensorType
 
 if TYPE_CHECKING:
     from nasdsl.space.space import Space
@@ -230,6 +231,9 @@ class Reader:
     def atoms(self, base: Scope, nodes: Iterable[int], region: int | None = None) -> list[Atom]:
         """A body taken apart, in an order in which it can run. ``region`` is the scan that it is the body of."""
         within = {id for id in nodes if self.nodes[id].operation not in ("input", "element", "state")}
+        if region is None:
+            regions = {self.nodes[id].region for id in within}
+            region = regions.pop() if len(regions) == 1 else None
         units = self._units(base, within, region)
         found: list[Atom] = []
         done: set[int] = set()
@@ -392,7 +396,7 @@ class Reader:
             return Atom("fixed", nodes, out)
         return Atom("fixed", nodes, out, line=self.words.operation(node, self._types(node.id), self.sizes))
 
-    def _types(self, id: int) -> list[object]:
+    def _types(self, id: int) -> list[TensorType]:
         return [self.nodes[edge.source].type for edge in self.reads[id]]
 
     def _connect(self, atom: Atom) -> None:
@@ -420,10 +424,14 @@ def ordered(atoms: Sequence[Atom]) -> list[Atom]:
     found: list[Atom] = []
     while left:
         ready = next(
-            (a for a in left if all(i not in maker or maker[i] is a or id(maker[i]) in done for i in a.inputs)), left[0]
+            (
+                a
+                for a in left
+                if all(i not in maker or maker[i] is a or id(maker[i]) in done for i in a.inputs)
+            ),
+            left[0],
         )
         left.remove(ready)
         done.add(id(ready))
         found.append(ready)
     return found
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from nasdsl.report.drawing import Key, Line, Panel, Picture, Run, plain
+from nasdsl.report.drawing import Key, Line, Panel, Picture
 from nasdsl.report.drawing_fonts import FAMILY, text_width
 from nasdsl.report.drawing_layout import (
     LINE,
@@ -94,7 +94,7 @@ def _document(page: Page) -> Iterator[str]:
     picture = page.picture
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" xml:space="preserve">'
+        f'viewBox="0 0 {width} {height}" role="img" class="nasdsl" xml:space="preserve">'
     )
     yield f"<title>{escape(picture.title)}</title>"
     yield f"<desc>{escape('; '.join(picture.notes))}</desc>"
@@ -102,7 +102,7 @@ def _document(page: Page) -> Iterator[str]:
     yield "<defs>"
     for name in ("line", "choice", "chosen", "left"):
         yield (
-            f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" '
+            f'<marker id="nasdsl-{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" '
             f'markerUnits="userSpaceOnUse" orient="auto"><path class="head {name}" d="M0.5 1L7.5 4L0.5 7Z"/></marker>'
         )
     yield "</defs>"
@@ -172,13 +172,15 @@ def _arrow(arrow: Arrow) -> str:
     link = arrow.link
     look = link.state or ("choice" if link.open else "line")
     dashed = " dashed" if link.open and link.state != "chosen" else ""
-    return f'<path class="arrow {look}{dashed}" d="{"".join(way)}" marker-end="url(#{look})"/>'
+    return f'<path class="arrow {look}{dashed}" d="{"".join(way)}" marker-end="url(#nasdsl-{look})"/>'
 
 
 def _box(box: Box) -> Iterator[str]:
     item = box.item
     state = " left" if item.state == "left" else ""
-    look = {"tensor": "tensor", "join": "tensor", "fixed": "fixed", "use": "use", "choice": "choice"}[item.kind]
+    look = {"tensor": "tensor", "join": "tensor", "fixed": "fixed", "use": "use", "choice": "choice"}[
+        item.kind
+    ]
     radius = box.height / 2 if item.kind in ("tensor", "join") else 3
     yield f'<g class="item{state}">'
     if item.hint:
@@ -222,29 +224,56 @@ def _runs(line: Line, base: str = "") -> str:
 
 
 def _style() -> str:
-    rules = [
-        f"text{{font-family:{FAMILY};font-size:{TEXT:g}px;white-space:pre}}",
-        f".small{{font-size:{SMALL:g}px}}.row,.note{{font-size:{SMALL + 0.5:g}px}}",
-        ".title{font-size:15px;font-weight:bold}.heading{font-size:12px;font-weight:bold}.letter{font-size:12px}",
-        ".mid{text-anchor:middle}.bold,.chosen{font-weight:bold}",
-        ".arrow{fill:none;stroke-width:1.1}.arrow.chosen{stroke-width:1.8}.dashed{stroke-dasharray:3.5 2.5}",
-        "rect{stroke-width:1}rect.paper,rect.taken{stroke:none}.rule{stroke-width:1;fill:none}.item.left{opacity:.45}",
-    ]
-    return "".join(rules) + _colours(_LIGHT) + f"@media (prefers-color-scheme:dark){{{_colours(_DARK)}}}"
-
-
-def _colours(c: dict[str, str]) -> str:
+    """The rules, each for what is inside the picture alone: it may stand in a page."""
+    rules = {
+        "text": f"font-family:{FAMILY};font-size:{TEXT:g}px;white-space:pre",
+        ".small": f"font-size:{SMALL:g}px",
+        ".row": f"font-size:{SMALL + 0.5:g}px",
+        ".note": f"font-size:{SMALL + 0.5:g}px",
+        ".title": "font-size:15px;font-weight:bold",
+        ".heading": "font-size:12px;font-weight:bold",
+        ".letter": "font-size:12px",
+        ".mid": "text-anchor:middle",
+        ".bold": "font-weight:bold",
+        "tspan.chosen": "font-weight:bold",
+        ".arrow": "fill:none;stroke-width:1.1",
+        ".arrow.chosen": "stroke-width:1.8",
+        ".dashed": "stroke-dasharray:3.5 2.5",
+        "rect": "stroke-width:1",
+        "rect.paper": "stroke:none",
+        "rect.taken": "stroke:none",
+        ".rule": "stroke-width:1;fill:none",
+        ".item.left": "opacity:.45",
+    }
     return (
-        f"text{{fill:{c['ink']}}}.muted{{fill:{c['muted']}}}.faint{{fill:{c['faint']}}}"
-        f"tspan.choice{{fill:{c['blue']}}}tspan.chosen{{fill:{c['rust']}}}"
-        f"rect.paper{{fill:{c['paper']}}}rect.tensor{{fill:{c['paper']};stroke:{c['line']}}}"
-        f"rect.fixed{{fill:{c['fixed']};stroke:{c['edge']}}}rect.use{{fill:{c['paper']};stroke:{c['blue']}}}"
-        f"rect.choice{{fill:{c['open']};stroke:{c['blue']}}}rect.taken{{fill:{c['taken']}}}"
-        f".rule{{stroke:{c['rule']}}}.arrow{{stroke:{c['line']}}}.arrow.choice{{stroke:{c['blue']}}}"
-        f".arrow.chosen{{stroke:{c['rust']}}}.arrow.left{{stroke:{c['rule']}}}"
-        f".head{{fill:{c['line']}}}.head.choice{{fill:{c['blue']}}}.head.chosen{{fill:{c['rust']}}}"
-        f".head.left{{fill:{c['rule']}}}"
+        f"{_css(rules)}{_css(_colours(_LIGHT))}@media (prefers-color-scheme:dark){{{_css(_colours(_DARK))}}}"
     )
 
 
-_ = (Run, plain)
+def _colours(c: dict[str, str]) -> dict[str, str]:
+    return {
+        "text": f"fill:{c['ink']}",
+        ".muted": f"fill:{c['muted']}",
+        ".faint": f"fill:{c['faint']}",
+        "tspan.choice": f"fill:{c['blue']}",
+        "tspan.chosen": f"fill:{c['rust']}",
+        "rect.paper": f"fill:{c['paper']}",
+        "rect.tensor": f"fill:{c['paper']};stroke:{c['line']}",
+        "rect.fixed": f"fill:{c['fixed']};stroke:{c['edge']}",
+        "rect.use": f"fill:{c['paper']};stroke:{c['blue']}",
+        "rect.choice": f"fill:{c['open']};stroke:{c['blue']}",
+        "rect.taken": f"fill:{c['taken']}",
+        ".rule": f"stroke:{c['rule']}",
+        ".arrow": f"stroke:{c['line']}",
+        ".arrow.choice": f"stroke:{c['blue']}",
+        ".arrow.chosen": f"stroke:{c['rust']}",
+        ".arrow.left": f"stroke:{c['rule']}",
+        ".head": f"fill:{c['line']}",
+        ".head.choice": f"fill:{c['blue']}",
+        ".head.chosen": f"fill:{c['rust']}",
+        ".head.left": f"fill:{c['rule']}",
+    }
+
+
+def _css(rules: dict[str, str]) -> str:
+    return "".join(f".nasdsl {selector}{{{rule}}}" for selector, rule in rules.items())

@@ -62,7 +62,10 @@ class Words:
                     return (Run(f"{sign} "), *number)
                 return (*number, Run(f" {sign} ·"))
             case "conv" | "depthwise" | "maxpool" | "avgpool":
-                if settings.get("groups", 1) not in (1,) and settings["groups"] == types[0].dims[0] == settings["channels"]:
+                if (
+                    settings.get("groups", 1) not in (1,)
+                    and settings["groups"] == types[0].dims[0] == settings["channels"]
+                ):
                     head, apart = "depthwise", True
                 first = (Run(f"{head} "), *self._kernel(settings["kernel"], types[0].rank - 1))
             case "reshape" | "identity" | "zero":

@@ -1,6 +1,14 @@
 """Search strategies, the loop that runs them, and the folder of a run."""
 
-from nasdsl.searching import gdas, random  # noqa: F401  (they register themselves)
+from nasdsl.searching import (  # noqa: F401  (they register themselves)
+    advantage,
+    gdas,
+    local_search,
+    random,
+    random_search,
+    regularized_evolution,
+    reinforce,
+)
 from nasdsl.searching.assign import is_connected, sample_connected
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted

@@ -10,7 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasdsl.searching.assign import follow, permitted
+from nasdsl.searching.assign import (
+    derived,
+    follow,
+    log_likelihood,
+    nested_choices,
+    permitted,
+    positions,
+    within_bounds,
+)
 from nasdsl.searching.history import History
 from nasdsl.searching.strategy import STRATEGIES, Path, State
 from nasdsl.space.choice import Choice, Genotype, Taken
@@ -189,7 +197,7 @@ class Gdas:
         genotype = self.space.sample(
             derive(self.seed, "fallback", int(torch.randint(2**31, (), generator=self.random)))
         )
-        taken = {name: _positions(self.space.choice(name), value) for name, value in genotype.items()}
+        taken = {name: positions(self.space.choice(name), value) for name, value in genotype.items()}
         return Sample(genotype, _one_hot(taken, self.rows, soft), soft, taken)
 
     def _members(self) -> dict[str, tuple[int, ...]]:
@@ -278,35 +286,16 @@ class Gdas:
 
     def derive(self) -> Genotype | None:
         """The likeliest candidate of each choice; where that is not in the space, the likeliest of some that are."""
-        strengths = self.probabilities()
-
-        def decide(choice: Choice) -> tuple[int, ...]:
-            strength = strengths[choice.name]
-            if not choice.is_sublist:
-                return (max(range(len(strength)), key=strength.__getitem__),)
-            if choice.name in self.nested:
-                assert choice.low is not None
-                order = sorted(range(len(strength)), key=lambda i: -strength[i])
-                return tuple(sorted(order[: choice.low]))
-            return within_bounds(choice, [p - 0.5 for p in strength])
-
-        genotype, _ = follow(self.space, decide)
-        if self.space.permits(genotype):
-            return genotype
-        drawn = self.space.sample(derive(self.seed, "derive"), self.options.tries)
-        return max(drawn, key=self.log_likelihood, default=None)
+        return derived(
+            self.space,
+            self.probabilities(),
+            self.nested,
+            seed=derive(self.seed, "derive"),
+            tries=self.options.tries,
+        )
 
     def log_likelihood(self, genotype: Mapping[str, Taken]) -> float:
-        strengths = self.probabilities()
-        total = 0.0
-        for name, value in genotype.items():
-            strength = torch.tensor(strengths[name], dtype=torch.float64)
-            positions = _positions(self.space.choice(name), value)
-            total += float(strength[list(positions)].log().sum())
-            if self.space.choice(name).is_sublist:
-                out = [i for i in range(len(strength)) if i not in positions]
-                total += float((1 - strength[out]).log().sum())
-        return total
+        return log_likelihood(self.space, self.probabilities(), genotype)
 
     def propose(self, history: History) -> Genotype | None:
         return self.derive() if not history else None
@@ -326,47 +315,9 @@ class Gdas:
         self.baseline = rest["baseline"]
 
 
-def nested_choices(space: Space, sublist: Choice) -> list[str] | None:
-    """For each candidate of a sub-list the choice directly under it, or None where one has none.
-
-    A choice is under a candidate if its guard can't hold without it, and directly so if its guard asks nothing that is
-    itself under it; of several the first.
-    """
-    found: list[str] = []
-    for variable in sublist.variables:
-        under_it: list[Choice] = []
-        inner_variables: set[int] = set()
-        for choice in space.choices[sublist.index + 1 :]:
-            support = choice.guard.support()
-            if variable not in support:
-                continue
-            if space.table.restrict(choice.guard, variable, 0) is not space.table.false:
-                continue
-            if not support & inner_variables and not choice.is_sublist:
-                under_it.append(choice)
-            inner_variables.update(choice.variables)
-        if not under_it:
-            return None
-        found.append(under_it[0].name)
-    return found
-
-
-def within_bounds(choice: Choice, margins: Sequence[float]) -> tuple[int, ...]:
-    """The candidates of a sub-list with a positive margin; the largest ones where bounds ask for more or fewer."""
-    assert choice.low is not None and choice.high is not None
-    order = sorted(range(len(margins)), key=lambda i: -margins[i])
-    wanted = sum(margin > 0 for margin in margins)
-    return tuple(sorted(order[: min(max(wanted, choice.low), choice.high)]))
-
-
 def _one_hot(taken: Mapping[str, tuple[int, ...]], rows: Mapping[str, int], soft: Tensor) -> Tensor:
     """1 at what was taken, exactly, with the gradient of ``soft``."""
     hard = torch.zeros_like(soft)
-    for name, positions in taken.items():
-        hard[rows[name], list(positions)] = 1
+    for name, indices in taken.items():
+        hard[rows[name], list(indices)] = 1
     return hard + (soft - soft.detach())
-
-
-def _positions(choice: Choice, value: Taken) -> tuple[int, ...]:
-    labels = value if isinstance(value, tuple) else (value,)
-    return tuple(choice.labels.index(label) for label in labels)

@@ -5,7 +5,8 @@ Events, one JSON object each, all with ``event`` and ``seconds`` since the start
 =========== ======================================================================================================
 ``start``   ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch
 ``epoch``   ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
-            the strategy learns, ``lr``, what the strategy reports (``tau``), ``probabilities`` {choice: [...]},
+            the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
+            (``tau``), ``probabilities`` {choice: [...]},
             ``entropy`` (mean over choices, 1 is undecided), ``leading`` {choice: label}
 ``trial``   ``number`` (from 1), ``genotype``, ``metric``, ``loss``
 ``end``     ``genotype``, ``metric``, ``loss``
@@ -30,10 +31,10 @@ from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted, Stop, stopping
 from nasdsl.searching.run import Run
 from nasdsl.searching.settings import SearchSettings
-from nasdsl.searching.strategy import STRATEGIES, Path, WeightSharing
+from nasdsl.searching.strategy import STRATEGIES, Path, Ranking, RewardDriven, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
-from nasdsl.supernet import Supernet
+from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from nasdsl.training.device import autocast, resolve_device
 from nasdsl.training.recipe import clip_gradients, learning_rate, make_optimizer, set_learning_rate
@@ -108,6 +109,9 @@ class Progress:
     losses: list[float] = field(default_factory=lambda: [0.0, 0.0])
     counts: list[int] = field(default_factory=lambda: [0, 0])
     metric: float = 0.0
+    # The phase of rewards after it: how many steps were made, and the sum of their rewards.
+    rewarded: int = 0
+    reward: float = 0.0
 
 
 class Search:
@@ -156,6 +160,7 @@ class Search:
             self.architecture_half = self.architecture_half.channels_last()
         self.history = History()
         self.progress = Progress()
+        self._pass: tuple[tuple[str, int, int] | None, list[Tensor]] = (None, [])
 
     # --- the order of a search -------------------------------------------------------------------
 
@@ -211,10 +216,21 @@ class Search:
                 if strategy.learns:
                     self._architecture_step(self.architecture_half.take(other[i % len(other)]), step)
             progress.step = i + 1
-            if progress.step == len(order):
+            if progress.step == len(order) and not self._rewards_left():
                 self._close_epoch(epoch, len(order), rate, reported)
             if self.stop():
                 self._leave()
+        while self.progress.epoch == epoch:
+            rate = learning_rate(settings.search, (epoch + 1) * len(order) - 1, len(order))
+            self._reward_step(epoch)
+            if not self._rewards_left():
+                self._close_epoch(epoch, len(order), rate, reported)
+            if self.stop():
+                self._leave()
+
+    def _rewards_left(self) -> bool:
+        strategy = self.strategy
+        return isinstance(strategy, RewardDriven) and self.progress.rewarded < strategy.reward_steps
 
     def _weight_step(self, batch: Split, rate: float, step: int) -> None:
         """One update of the weights that the strategy's paths use."""
@@ -225,14 +241,17 @@ class Search:
         paths = self.strategy.paths()
         total = 0.0
         for path in paths:
+            seen = part_of(batch, *path.part)
             with autocast(self.device, settings.precision):
-                outputs = self._outputs(path, batch)
-                loss = objective.loss(outputs, batch.targets, settings.search.smoothing)
+                outputs = self._outputs(path, seen)
+                loss = objective.loss(outputs, seen.targets, settings.search.smoothing)
             total += self._finite(loss, "the weights", step, path)
-            (loss / len(paths)).backward()
-            self.progress.metric += float(objective.metric(outputs.detach(), batch.targets).mean()) / len(
-                paths
-            )
+            if path.l2:
+                loss = loss + path.l2 * self.supernet.half_squared_norm(path.genotype)
+            if loss.requires_grad:  # not where every path to a weight is cut
+                (loss * (1 / len(paths) if path.weight is None else path.weight)).backward()
+            metric = objective.metric(outputs.detach(), seen.targets)
+            self.progress.metric += float(metric.mean()) / len(paths)
         clip_gradients(self.parameters, settings.search.clip)
         self.optimizer.step()
         self.progress.losses[0] += total / len(paths)
@@ -250,6 +269,34 @@ class Search:
         with self.supernet.frozen():
             self.progress.losses[1] += self.strategy.architecture_step(self.supernet, loss)
         self.progress.counts[1] += 1
+
+    def _reward_step(self, epoch: int) -> None:
+        """One sample of the strategy is evaluated, and it learns from that; no weight wants a gradient."""
+        strategy, progress = self.strategy, self.progress
+        assert isinstance(strategy, RewardDriven)
+        batch = self._cycled("reward", self.architecture_half, epoch, progress.rewarded)
+        self.supernet.eval()
+
+        @torch.no_grad()
+        def score(path: Path) -> Evaluation:
+            return self._evaluate(path, batch)
+
+        with seeded(self.settings.seed, "reward", epoch, progress.rewarded):
+            progress.reward += strategy.reward_step(score)
+        self.supernet.train()
+        progress.rewarded += 1
+
+    def _cycled(self, which: str, split: Split, number: int, index: int) -> Split:
+        """The minibatch of that index in an endless row of shuffled passes over a split."""
+        steps = max(1, len(split) // self.settings.search.batch)
+        key = (which, number, index // steps)
+        if self._pass[0] != key:
+            size = min(self.settings.search.batch, len(split))
+            self._pass = (
+                key,
+                shuffled(len(split), size, generator(self.settings.seed, *key), self.device),
+            )
+        return split.take(self._pass[1][index % steps])
 
     def _trial(self, genotype: Genotype) -> None:
         result = self.score(genotype)
@@ -280,23 +327,46 @@ class Search:
     # --- parts -----------------------------------------------------------------------------------
 
     def score(self, genotype: Genotype) -> Evaluation:
-        """A genotype with the shared weights, on the part that they were not trained on."""
+        """A genotype with the shared weights, on the part that they were not trained on, or as the strategy asks."""
+        strategy, part = self.strategy, self.architecture_half
+        if isinstance(strategy, Ranking):
+            if strategy.calibration_batches:
+                self.calibrate(genotype, strategy.calibration_batches)
+            if strategy.ranking_batches:
+                first = len(self.history) * strategy.ranking_batches
+                taken = [self._cycled("ranking", part, 0, first + i) for i in range(strategy.ranking_batches)]
+                part = Split(
+                    tuple(torch.cat(xs) for xs in zip(*(t.inputs for t in taken), strict=True)),
+                    torch.cat([t.targets for t in taken]),
+                )
+        self.supernet.eval()
+        result = self._evaluate(Path(genotype), part)
+        self.supernet.train()
+        return result
 
+    def calibrate(self, genotype: Genotype, batches: int) -> None:
+        """Re-estimates the running statistics of a genotype's batch norms on the weights' part; the same minibatches
+        for every genotype."""
+        order = self._order(0, "calibration", self.weight_half)[:batches]
+        with (
+            autocast(self.device, self.settings.precision),
+            seeded(self.settings.seed, "calibration"),
+        ):
+            recalibrate(self.supernet, genotype, (self.weight_half.take(taken).inputs for taken in order))
+
+    def _evaluate(self, path: Path, split: Split) -> Evaluation:
         def model(*inputs: Tensor) -> Tensor:
-            outputs = self.supernet(*inputs, genotype=genotype)
+            outputs = self.supernet(*inputs, genotype=path.genotype)
             assert isinstance(outputs, Tensor)
             return outputs
 
-        self.supernet.eval()
-        result = evaluate(
+        return evaluate(
             model,
-            self.architecture_half,
+            split,
             self.task.objective,
             batch=self.settings.ranking_batch,
             precision=self.settings.precision,
         )
-        self.supernet.train()
-        return result
 
     def _outputs(self, path: Path, batch: Split) -> Tensor:
         outputs = self.supernet(*batch.inputs, genotype=path.genotype, gates=path.gates, gating=path.gating)
@@ -327,6 +397,8 @@ class Search:
         }
         if self.strategy.learns:
             about["architecture_loss"] = progress.losses[1] / max(1, progress.counts[1])
+        if progress.rewarded:
+            about["reward"] = progress.reward / progress.rewarded
         about |= {"lr": rate, **reported}
         if probabilities:
             about["entropy"] = mean_entropy(probabilities)
@@ -366,7 +438,9 @@ class Search:
             | prefixed("strategy", tensors)
         )
         steps = len(self._order(0, "weights", self.weight_half))
-        at = self.progress.epoch * steps + self.progress.step + len(self.history) + self.progress.done
+        reward_steps = self.strategy.reward_steps if isinstance(self.strategy, RewardDriven) else 0
+        at = self.progress.epoch * (steps + reward_steps) + self.progress.step + self.progress.rewarded
+        at += len(self.history) + self.progress.done
         state = {
             "progress": vars(self.progress),
             "strategy": rest,
@@ -411,6 +485,14 @@ class Search:
             ]
             lines.append(f"| `{name}` | {', '.join(labels)} | {', '.join(ps)} |")
         return "\n".join(lines) + "\n"
+
+
+def part_of(batch: Split, index: int, count: int) -> Split:
+    """The i-th of n parts of a minibatch, of sizes that differ by at most one."""
+    if count == 1:
+        return batch
+    bounds = [len(batch) * i // count for i in (index, index + 1)]
+    return batch.take(torch.arange(*bounds, device=batch.device))
 
 
 def mean_entropy(probabilities: Mapping[str, list[float]]) -> float:

@@ -2,7 +2,8 @@
 
 A :class:`Strategy` sees the space and the history and answers with a genotype. A :class:`WeightSharing` one also says
 what a supernet is trained on, and may learn from it. The trainer owns weights, data, optimiser and device; neither
-reaches into the other.
+reaches into the other. Two additions are there for those who want them: :class:`RewardDriven` strategies learn in a
+phase after each epoch, and :class:`Ranking` ones say how what they propose is scored.
 
 A strategy is a class in a file of its own, made with ``(space, options, seed)``. Same seed, same answers; what it
 remembers goes through ``state`` and ``restore``, so that a search resumes bit for bit.
@@ -24,16 +25,26 @@ from nasdsl.supernet.batchnorm import Policy
 from nasdsl.training.config import Config
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.registry import Registry
+from nasdsl.training.train import Evaluation
 
 
 @dataclass(frozen=True)
 class Path:
-    """What one pass through the supernet runs: a genotype (or a relaxed assignment, in which a sub-list holds every
-    candidate), and for some choices of tensors a gate [K] that multiplies the candidate taken."""
+    """What one pass through the supernet runs: a genotype (or a relaxed assignment, in which a sub-list may hold more or
+    fewer candidates than the space allows, and a choice of one a tuple of them, whose outputs are then added), and for
+    some choices of tensors a gate [K] that multiplies the candidate taken.
+
+    The rest speaks of a weight step. ``part`` is (i, n): the pass sees the i-th of n parts of the minibatch, a ghost
+    batch with statistics of its own. ``weight`` multiplies its gradient; by default the mean over the step's paths is
+    taken. ``l2`` · ½Σw² over the weights that the path uses is added to its loss.
+    """
 
     genotype: Mapping[str, Taken]
     gates: Mapping[str, Tensor] = field(default_factory=dict)
     gating: str = "multiply"
+    part: tuple[int, int] = (0, 1)
+    weight: float | None = None
+    l2: float = 0.0
 
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -72,15 +83,18 @@ class WeightSharing(Strategy, Protocol):
     """Whether batch norms have scale and offset during the search."""
     batch_norm: ClassVar[Policy]
     """Whose statistics they use."""
-    learns: ClassVar[bool]
-    """Whether it makes architecture steps."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether an architecture step follows each weight step. It is asked each time, and may change with an epoch."""
+        ...
 
     def start_epoch(self, epoch: int, epochs: int) -> dict[str, float]:
         """Before each epoch, counted from 0. What it returns is reported with the epoch (a temperature)."""
         ...
 
     def paths(self) -> Sequence[Path]:
-        """What the next weight step runs; of several, the gradients are averaged."""
+        """What the next weight step runs; of several, the gradients are averaged (see :attr:`Path.weight`)."""
         ...
 
     def architecture_step(self, supernet: Supernet, loss: Callable[[Path], Tensor]) -> float:
@@ -92,6 +106,37 @@ class WeightSharing(Strategy, Protocol):
 
     def probabilities(self) -> dict[str, list[float]]:
         """For each choice the probability of each candidate, for those who watch; empty where nothing is learned."""
+        ...
+
+
+@runtime_checkable
+class RewardDriven(WeightSharing, Protocol):
+    """Learns from rewards, which need no gradient, in a phase of its own after each epoch's weight steps (ENAS)."""
+
+    @property
+    def reward_steps(self) -> int:
+        """How many, after each epoch."""
+        ...
+
+    def reward_step(self, score: Callable[[Path], Evaluation]) -> float:
+        """One sample, and what is learned from it; gives the reward. ``score(path)`` evaluates on a minibatch that the
+        weights don't see, a fresh one for each step."""
+        ...
+
+
+@runtime_checkable
+class Ranking(WeightSharing, Protocol):
+    """Says how the genotypes that it proposes are scored, where that isn't on the whole of the part that the weights
+    don't see, with the batch norms as :attr:`WeightSharing.batch_norm` says."""
+
+    @property
+    def ranking_batches(self) -> int:
+        """On how many minibatches, fresh ones for each genotype (ENAS: 1); 0 is the whole part."""
+        ...
+
+    @property
+    def calibration_batches(self) -> int:
+        """On how many minibatches of the weights' part running statistics are re-estimated before (SPOS); 0 is never."""
         ...
 
 

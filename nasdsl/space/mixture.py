@@ -6,7 +6,7 @@ The weight of an edge is the probability that its guard holds when every choice 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nasdsl.diagnostics import failure
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from nasdsl.space.space import Space
 
 
-def mixture(space: Space) -> Architecture:
+def mixture(space: Space, among: Mapping[str, Collection[int]]) -> Architecture:
     """Every candidate of every choice, joined by :data:`~nasdsl.space.architecture.MIX` steps.
+
+    Where ``among`` has positions of candidates for a choice, the others are left out; of a sub-list they are never in.
 
     Raises NasError (N506) where the space has chosen numbers or candidates of different sizes, which can't be blended.
     """
@@ -41,15 +43,34 @@ def mixture(space: Space) -> Architecture:
                 "use a strategy that runs one path at a time",
                 node.span,
             )
-    steps, outputs = _Mixture(space._decider, [0] * len(space.arities), (), False).architecture()
+    steps, outputs = _Mixture(space, among).architecture()
     return Architecture(space.name, {}, tuple(steps), space.inputs, tuple(outputs))
 
 
 class _Mixture(_Run):
     """Decides nothing: every edge that can hold is there."""
 
+    def __init__(self, space: Space, among: Mapping[str, Collection[int]]) -> None:
+        super().__init__(space._decider, [0] * len(space.arities), (), False)
+        self.cases: dict[int, Collection[int]] = {}
+        for name, positions in among.items():
+            choice = space.choice(name)
+            if choice.is_sublist:
+                outside = [v for i, v in enumerate(choice.variables) if i not in positions]
+                self.cases |= dict.fromkeys(outside, (0,))
+            else:
+                self.cases[choice.variables[0]] = positions
+        self.possible: dict[int, bool] = {}
+
     def holds(self, guard: Diagram) -> bool:
-        return guard is not self.decider.space.table.false
+        """Whether it can, with the candidates that there are."""
+        if not self.cases or guard.is_leaf:
+            return guard is not self.decider.space.table.false
+        found = self.possible.get(id(guard))
+        if found is None:
+            cases = self.cases.get(guard.variable, range(len(guard.cases)))
+            found = self.possible[id(guard)] = any(self.holds(guard.cases[c]) for c in cases)
+        return found
 
     def _step(self, node: Node, edges: Sequence[tuple[int, Diagram]]) -> int | Absent:
         table = self.decider.space.table
@@ -63,13 +84,14 @@ class _Mixture(_Run):
                 "use a strategy that runs one path at a time",
                 node.span,
             )
-        there = [
-            (value, weight)
-            for (source, _), weight in zip(edges, weights, strict=True)
-            if isinstance(value := self.value[source], int)
-        ]
-        if not there:
+        values = [self.value[source] for source, _ in edges]
+        if not any(isinstance(value, int) for value in values):
             return self._absent(node)
+        if node.operation == "mean":  # it divides by all that were chosen, also by what is absent
+            values = [self._present(value, node) for value in values]
+        there = [
+            (value, weight) for value, weight in zip(values, weights, strict=True) if isinstance(value, int)
+        ]
         inputs = tuple(value for value, _ in there)
         shape = self._shape(node.type)
         instance = Instance(tuple(self.steps[i].shape for i in inputs), {}, shape)

@@ -393,9 +393,9 @@ class Space:
         """What is left of the graph when the genotype is put in; see :class:`nasdsl.space.decide.Decider`."""
         return self._decider.decide(self.assignment(genotype), genotype, gated, keep_absent)
 
-    def mixture(self) -> Architecture:
-        """Every candidate of every choice, blended; see :mod:`nasdsl.space.mixture`."""
-        return mixture(self)
+    def mixture(self, among: Mapping[str, Collection[int]] | None = None) -> Architecture:
+        """Every candidate of every choice, or those ``among`` which one is, blended; see :mod:`nasdsl.space.mixture`."""
+        return mixture(self, among or {})
 
     def measure(self, genotype: Mapping[str, Taken]) -> Measures:
         """Params, FLOPs and activation memory of one architecture, exactly."""

@@ -9,23 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasdsl.space.architecture import GATE, ZEROS, Architecture, Body, Step
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.gates import Gating
+from nasdsl.supernet.mixture import Blend, weighted_sum
 
 Run = Callable[..., Tensor]
 
 
 class Context:
-    """What is known only when a plan runs: the gates, how they act, the dtype and layout of what is made from nothing
-    (zeros), and the sizes of free dimensions."""
+    """What is known only when a plan runs: the gates, how they act, the weights of a mixture, the dtype and layout of what
+    is made from nothing (zeros), and the sizes of free dimensions."""
 
-    __slots__ = ("channels_last", "dtype", "gates", "gating", "sizes")
+    __slots__ = ("blend", "channels_last", "dtype", "gates", "gating", "sizes")
 
     def __init__(
-        self, gates: Mapping[str, Tensor], gating: Gating, dtype: torch.dtype, channels_last: bool = False
+        self,
+        gates: Mapping[str, Tensor],
+        gating: Gating,
+        dtype: torch.dtype,
+        channels_last: bool = False,
+        blend: Blend | None = None,
     ) -> None:
+        self.blend = blend
         self.gates = gates
         self.gating = gating
         self.dtype = dtype
@@ -46,7 +53,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Runs without looking at the space again. ``owners`` are the nodes whose weights it uses."""
+    """Runs without looking at the space again. ``owners`` are the nodes whose weights it uses, ``runs`` what runs the
+    operations of the catalogue."""
 
     calls: tuple[Call, ...]
     slots: int
@@ -54,6 +62,7 @@ class Plan:
     shapes: tuple[Shape, ...]
     outputs: tuple[int, ...]
     owners: frozenset[int]
+    runs: tuple[Run, ...]
 
     def __call__(self, inputs: Sequence[Tensor], context: Context) -> tuple[Tensor, ...]:
         for shape, tensor in zip(self.shapes, inputs, strict=True):
@@ -79,10 +88,16 @@ def make_plan(architecture: Architecture, bind: Callable[[Step], Run]) -> Plan:
     """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it."""
     slots: dict[int, int] = {}
     owners: set[int] = set()
+    runs: list[Run] = []
+
+    def recorded(step: Step) -> Run:
+        runs.append(bind(step))
+        return runs[-1]
+
     outputs = [id for _, id in architecture.outputs]
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
-    calls = _calls(architecture.steps, keep, slots, owners, bind)
+    calls = _calls(architecture.steps, keep, slots, owners, recorded)
     shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
     for id in architecture.inputs:
         slots.setdefault(id, len(slots))
@@ -93,6 +108,7 @@ def make_plan(architecture: Architecture, bind: Callable[[Step], Run]) -> Plan:
         shapes,
         tuple(slots[id] for id in outputs),
         frozenset(owners),
+        tuple(runs),
     )
 
 
@@ -149,6 +165,8 @@ def _run(
     if step.operation == GATE:
         assert step.choice is not None and step.candidate is not None
         return _gate(step.choice, step.candidate), True
+    if step.operation == MIX:
+        return _mix(step), True
     if step.operation == ZEROS:
         return _zeros(step.shape), True
     if step.body is not None:
@@ -159,6 +177,15 @@ def _run(
 def _gate(choice: str, candidate: int) -> Run:
     def run(context: Context, x: Tensor) -> Tensor:
         return context.gating(x, context.gates[choice], candidate)
+
+    return run
+
+
+def _mix(step: Step) -> Run:
+    def run(context: Context, *inputs: Tensor) -> Tensor:
+        assert context.blend is not None
+        weights = context.blend.vector(step.weights, inputs[0].device)
+        return weighted_sum(weights, inputs, step.normalised)
 
     return run
 

@@ -19,11 +19,14 @@ from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
 from nasdsl.supernet.elastic import Cut, Sliced
 from nasdsl.supernet.gates import GATINGS
+from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
 from nasdsl.supernet.plan import Context, Plan, Run, make_plan
+from nasdsl.supernet.superposition import is_superposed, superposition
 
 Relaxed = Mapping[str, Taken]
-"""A genotype, or a relaxed assignment, in which a sub-list may hold more candidates than the space allows."""
+"""A genotype, or a relaxed assignment, in which a sub-list may hold more or fewer candidates than the space allows, and
+a choice of one a tuple of them (:mod:`nasdsl.supernet.superposition`)."""
 
 
 class Supernet(nn.Module):
@@ -101,26 +104,53 @@ class Supernet(nn.Module):
     def forward(
         self,
         *inputs: Tensor,
-        genotype: Relaxed,
+        genotype: Relaxed | None = None,
         gates: Mapping[str, Tensor] | None = None,
         gating: str = "multiply",
+        mixture: Mapping[str, Tensor] | None = None,
+        among: Mapping[str, tuple[int, ...]] | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         """The outputs of a genotype's sub-network (one tensor, or a tuple where the space returns several).
 
         ``inputs`` are [N, …] in the order of the space's inputs. ``gates`` are [K] for some choices of tensors, and
         ``gating`` says how they act on what the taken candidate gives (:mod:`nasdsl.supernet.gates`). A choice
         without a gate, or that doesn't exist in the genotype, is run without.
+
+        With ``mixture``, the weights [K] of every choice, all candidates run and are blended
+        (:mod:`nasdsl.supernet.mixture`); ``among`` says for some choices which candidates run at all. There is no
+        genotype then, and no gate. Raises NasError (N506) where candidates can't be blended.
         """
+        if mixture is not None:
+            return self._run(inputs, self._mixture_plan(among or {}), blend=Blend(self.space, mixture))
+        assert genotype is not None, "either a genotype or a mixture is run"
         # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.
         plan = self.plan(
             genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others"
         )
+        return self._run(inputs, plan, gates or {}, gating)
+
+    def _run(
+        self,
+        inputs: tuple[Tensor, ...],
+        plan: Plan,
+        gates: Mapping[str, Tensor] | None = None,
+        gating: str = "multiply",
+        blend: Blend | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
         if self.channels_last:
             inputs = tuple(
                 x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
             )
-        outputs = plan(inputs, Context(gates or {}, GATINGS[gating](), self.dtype, self.channels_last))
+        context = Context(gates or {}, GATINGS[gating](), self.dtype, self.channels_last, blend)
+        outputs = plan(inputs, context)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _mixture_plan(self, among: Mapping[str, tuple[int, ...]]) -> Plan:
+        key = ("mixture", tuple(sorted(among.items())))
+        found = self._plans.get(key)
+        if found is None:
+            found = self._keep(key, make_plan(self.space.mixture(among), self._bind))
+        return found
 
     def plan(self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False) -> Plan:
         """The calls of a genotype, from the cache where it was run lately."""
@@ -128,18 +158,22 @@ class Supernet(nn.Module):
         key = (text, gated, keep_absent)
         found = self._plans.get(key)
         if found is None:
-            found = self._plans[key] = make_plan(
-                self.architecture(genotype, gated, keep_absent=keep_absent), self._bind
-            )
-            if len(self._plans) > self.plans:
-                self._plans.popitem(last=False)
-        else:
-            self._plans.move_to_end(key)
+            architecture = self.architecture(genotype, gated, keep_absent=keep_absent)
+            return self._keep(key, make_plan(architecture, self._bind))
+        self._plans.move_to_end(key)
         return found
+
+    def _keep(self, key: tuple[Any, ...], plan: Plan) -> Plan:
+        self._plans[key] = plan
+        if len(self._plans) > self.plans:
+            self._plans.popitem(last=False)
+        return plan
 
     def architecture(
         self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False
     ) -> Architecture:
+        if is_superposed(self.space, genotype):
+            return superposition(self.space, genotype)
         return self.space.architecture(genotype, gated=gated, keep_absent=keep_absent)
 
     def active(self, genotype: Relaxed) -> list[nn.Module]:
@@ -206,6 +240,27 @@ class Supernet(nn.Module):
             tensors["weight"] = torch.ones_like(tensors["running_mean"])
             tensors["bias"] = torch.zeros_like(tensors["running_mean"])
         return {name: tensor.detach() for name, tensor in tensors.items()}
+
+    def half_squared_norm(self, genotype: Relaxed) -> Tensor:
+        """½Σw² over the parameters that a genotype uses, at their active size, with gradients."""
+        used: dict[int, list[Tensor]] = {}
+        for run in self.plan(genotype).runs:
+            if isinstance(run, Sliced):
+                full, taken = run.full, run.tensors()
+                tensors = [taken[name] for name, _ in full.named_parameters()]
+            elif isinstance(run, nn.Module):
+                full, tensors = run, list(run.parameters())
+            else:
+                continue
+            # A weight that is used at several sizes counts once, at the largest.
+            before = used.get(id(full))
+            if before is None or sum(t.numel() for t in before) < sum(t.numel() for t in tensors):
+                used[id(full)] = tensors
+        total = torch.zeros((), device=next((p.device for p in self.parameters()), None))
+        for tensors in used.values():
+            for tensor in tensors:
+                total = total + 0.5 * tensor.square().sum()
+        return total
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

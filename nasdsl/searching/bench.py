@@ -1,0 +1,253 @@
+"""Strategies side by side on a tabular benchmark: the same budget of evaluations, many search seeds, in parallel.
+
+A strategy sees the ``search`` column of the table. After each evaluation the incumbent is the best by that column, and
+its ``report`` column is what is told: the strategy never sees it, and the incumbent's may fall.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from nasdsl.diagnostics import failure
+from nasdsl.operations import catalogue
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.strategy import STRATEGIES, Strategy, WeightSharing
+from nasdsl.searching.table import Table
+from nasdsl.space import serialize
+from nasdsl.space.space import Space
+from nasdsl.training.config import override
+from nasdsl.training.seeds import derive
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One search: the reported value of the incumbent after each evaluation, and the winner."""
+
+    strategy: str
+    seed: int
+    incumbents: tuple[float, ...]
+    genotype: str
+    search: float
+
+    @property
+    def report(self) -> float:
+        return self.incumbents[-1]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A strategy over its seeds. ``deviation`` is that of the sample (0 for one seed); ``regret`` is what the mean lacks of
+    the table's optimum; ``found`` the share of seeds that reached it; ``mean_curve`` and ``deviation_curve`` are those of
+    the incumbent after each evaluation."""
+
+    strategy: str
+    seeds: int
+    evaluations: float
+    mean: float
+    deviation: float
+    search: float
+    regret: float
+    found: float
+    mean_curve: tuple[float, ...]
+    deviation_curve: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What :func:`bench` gives."""
+
+    space: str
+    table: str
+    architectures: int
+    search_column: str
+    report_column: str
+    evaluations: int
+    seeds: int
+    optimum: float
+    summaries: tuple[Summary, ...]
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+    workers: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines; every search with its winner, and the curves."""
+        return {
+            "space": self.space, "table": self.table, "architectures": self.architectures,
+            "search_column": self.search_column, "report_column": self.report_column,
+            "evaluations": self.evaluations, "seeds": self.seeds, "optimum": self.optimum,
+            "seconds": round(self.seconds, 1), "workers": self.workers,
+            "strategies": {
+                s.strategy: {
+                    "mean": round(s.mean, 4), "deviation": round(s.deviation, 4), "regret": round(s.regret, 4),
+                    "search": round(s.search, 4), "found": s.found, "evaluations": s.evaluations,
+                    "mean_curve": [round(v, 4) for v in s.mean_curve],
+                    "deviation_curve": [round(v, 4) for v in s.deviation_curve],
+                    "winners": [
+                        {"seed": o.seed, "genotype": o.genotype, "search": o.search, "report": o.report}
+                        for o in self.outcomes if o.strategy == s.strategy
+                    ],
+                }
+                for s in self.summaries
+            },
+        }  # fmt: skip
+
+
+def bench(
+    space: Space,
+    table: Table,
+    strategies: Sequence[str],
+    *,
+    evaluations: int = 100,
+    seeds: int = 10,
+    options: Mapping[str, Sequence[str]] | None = None,
+    workers: int = 0,
+    on_done: Callable[[int, int], None] = lambda done, all: None,
+) -> Bench:
+    """Runs each strategy with seeds 0 to ``seeds`` - 1 for ``evaluations`` evaluations.
+
+    ``options`` are assignments for a strategy ("population=20"). The result is the same for any number of ``workers``
+    (0: as many as there are cores); ``on_done`` hears of each group of searches that is done.
+
+    Raises NasError: N940 for an unknown strategy, N947 for one that needs a supernet, N946 for an architecture that the
+    table doesn't have, and what strategies say of a space or an option that they can't take.
+    """
+    began = time.perf_counter()
+    options = options or {}
+    names = list(dict.fromkeys(strategies))
+    for name in names:
+        make(space, name, options.get(name, ()), 0)
+    workers = min(workers or cores(), len(names) * seeds)
+    # Small groups, so that all workers end at about the same time.
+    size = max(1, min(10, seeds // (2 * workers) or 1))
+    groups = [
+        (name, tuple(options.get(name, ())), range(start, min(start + size, seeds)))
+        for start in range(0, seeds, size)
+        for name in names
+    ]
+    outcomes: list[Outcome] = []
+    if workers == 1:
+        for group in groups:
+            outcomes += run_group(space, table, evaluations, *group)
+            on_done(len(outcomes), len(names) * seeds)
+    else:
+        context = multiprocessing.get_context("spawn")
+        start = (serialize.write(space), table, evaluations)
+        with ProcessPoolExecutor(workers, context, _start_worker, start) as pool:
+            try:
+                for found in pool.map(_work, groups):
+                    outcomes += found
+                    on_done(len(outcomes), len(names) * seeds)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    outcomes.sort(key=lambda o: (names.index(o.strategy), o.seed))
+    summaries = tuple(
+        summarise(name, [o for o in outcomes if o.strategy == name], table.optimum, evaluations)
+        for name in names
+    )
+    return Bench(
+        space.name, table.name, len(table), table.search_column, table.report_column, evaluations, seeds,
+        table.optimum, summaries, tuple(outcomes), time.perf_counter() - began, workers,
+    )  # fmt: skip
+
+
+def make(space: Space, name: str, options: Sequence[str], seed: int) -> Strategy:
+    """A strategy for a bench. Raises NasError N947 where it trains a supernet."""
+    kind = STRATEGIES.find(name)
+    made = kind(space, override(kind.Options(), options), derive(seed, "strategy"))
+    if isinstance(made, WeightSharing):
+        raise failure(
+            "N947",
+            f"strategy `{name}` learns from a supernet, and a table has none",
+            f"`nasdsl search` runs it; on a table there are {', '.join(tabular())}",
+        )
+    return made
+
+
+def tabular() -> list[str]:
+    """The strategies that need no supernet."""
+    return sorted(name for name, kind in STRATEGIES.items() if not hasattr(kind, "paths"))
+
+
+def run_group(
+    space: Space, table: Table, evaluations: int, name: str, options: Sequence[str], seeds: Sequence[int]
+) -> list[Outcome]:
+    return [run_one(make(space, name, options, seed), table, evaluations, name, seed) for seed in seeds]
+
+
+def run_one(strategy: Strategy, table: Table, evaluations: int, name: str, seed: int) -> Outcome:
+    """One search. Every proposal counts as an evaluation, also one that was made before."""
+    history = History()
+    best: Trial | None = None
+    incumbents: list[float] = []
+    while len(history) < evaluations:
+        genotype = strategy.propose(history)
+        if genotype is None:
+            break
+        value = table.search.get(genotype.text)
+        if value is None:
+            raise table.missing(genotype)
+        trial = Trial(genotype, value, -value)
+        history.add(trial)
+        if best is None or trial.metric > best.metric:
+            best = trial
+        incumbents.append(table.report[best.genotype.text])
+    if best is None:
+        raise failure("N944", f"strategy `{name}` found no architecture that is in the space")
+    return Outcome(name, seed, tuple(incumbents), best.genotype.text, best.metric)
+
+
+def summarise(name: str, outcomes: Sequence[Outcome], optimum: float, evaluations: int) -> Summary:
+    # A strategy that ended early keeps its winner.
+    curves = [o.incumbents + (o.report,) * (evaluations - len(o.incumbents)) for o in outcomes]
+    by_evaluation = list(zip(*curves, strict=True))
+    reports = [o.report for o in outcomes]
+    mean = statistics.fmean(reports)
+    return Summary(
+        name,
+        len(outcomes),
+        statistics.fmean(len(o.incumbents) for o in outcomes),
+        mean,
+        _deviation(reports),
+        statistics.fmean(o.search for o in outcomes),
+        optimum - mean,
+        sum(value >= optimum for value in reports) / len(reports),
+        tuple(map(statistics.fmean, by_evaluation)),
+        tuple(map(_deviation, by_evaluation)),
+    )
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# --- in other processes ----------------------------------------------------------------------------------
+
+_worker: tuple[Space, Table, int] | None = None
+
+
+def _start_worker(space: str, table: Table, evaluations: int) -> None:
+    global _worker
+    import torch
+
+    torch.set_num_threads(1)
+    _worker = (serialize.read(space, catalogue()), table, evaluations)
+
+
+def _work(group: tuple[str, tuple[str, ...], range]) -> list[Outcome]:
+    assert _worker is not None
+    return run_group(*_worker, *group)

@@ -1,0 +1,137 @@
+"""Tabular benchmarks: what every architecture of a space came to, looked up instead of trained.
+
+A table is a CSV file with a line of column names. Which architecture a row is about, its columns say in one of two ways:
+
+- ``arch``: a string of NAS-Bench-201, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``, whose operations are the choices of the
+  space in their order.
+- a column for each choice of the space, under its name, with the label of the candidate taken; the labels of a sub-list
+  with a space between them, and nothing where the choice doesn't exist in the row's architecture.
+
+Of the other columns, one is what strategies see (``search``) and one what is reported of the winner (``report``): by
+default the first whose name begins with ``valid`` and the last that begins with ``test``. Larger is better in both.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasdsl.diagnostics import did_you_mean, failure
+from nasdsl.space.choice import Genotype, Taken
+from nasdsl.space.space import Space
+
+ARCH = "arch"
+_NB201 = re.compile(r"\|(?:[^|~+]+~\d+\|)+(?:\+\|(?:[^|~+]+~\d+\|)+)*")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """For the text of each genotype what strategies see of it, and what is reported."""
+
+    name: str
+    search_column: str
+    report_column: str
+    search: Mapping[str, float]
+    report: Mapping[str, float]
+
+    def __len__(self) -> int:
+        return len(self.search)
+
+    @property
+    def optimum(self) -> float:
+        """The largest reported value."""
+        return max(self.report.values())
+
+    def missing(self, genotype: Genotype) -> Exception:
+        return failure(
+            "N946",
+            f"table `{self.name}` has no row for {genotype.text}",
+            "a tabular benchmark holds every architecture of its space; a `require` can narrow the space to the table",
+        )
+
+
+def read_table(path: Path, space: Space, *, search: str = "", report: str = "") -> Table:
+    """The table of a space. Raises NasError N945 where it can't be read or is about another space."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or ())
+            rows = list(reader)
+    except OSError as error:
+        raise failure("N945", f"can't read `{path}`: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise failure("N945", f"`{path}` is no CSV file: {error}") from None
+    if not rows:
+        raise failure("N945", f"`{path}` has no rows")
+    search = _column(path, columns, search, [c for c in columns if c.startswith("valid")][:1])
+    report = _column(path, columns, report, [c for c in columns if c.startswith("test")][-1:])
+    plain = all(choice.name in columns for choice in space.choices)
+    if not plain and ARCH not in columns:
+        absent = next(choice.name for choice in space.choices if choice.name not in columns)
+        raise failure(
+            "N945",
+            f"`{path}` has no column `{absent}`, which space `{space.name}` chooses, and no column `{ARCH}` either",
+            f"there are: {', '.join(columns)}",
+        )
+    seen: dict[str, float] = {}
+    told: dict[str, float] = {}
+    for line, row in enumerate(rows, 2):
+        genotype = _plain(space, row) if plain else _nasbench201(path, line, space, row[ARCH])
+        try:
+            genotype = space.genotype(genotype)
+            seen[genotype.text], told[genotype.text] = float(row[search]), float(row[report])
+        except (ValueError, TypeError):
+            raise failure(
+                "N945", f"`{path}`, line {line}: `{search}` and `{report}` must be numbers"
+            ) from None
+    return Table(path.name, search, report, seen, told)
+
+
+def _column(path: Path, columns: Sequence[str], asked: str, default: Sequence[str]) -> str:
+    if asked and asked not in columns:
+        help = did_you_mean(asked, columns) or f"there are: {', '.join(columns)}"
+        raise failure("N945", f"`{path}` has no column `{asked}`", help)
+    if not asked and not default:
+        raise failure(
+            "N945",
+            f"`{path}` doesn't say which column to search by, and which to report",
+            "name them with --search-column and --report-column; "
+            "by default they are the first valid… and the last test…",
+        )
+    return asked or default[0]
+
+
+def _plain(space: Space, row: Mapping[str, str]) -> dict[str, Taken]:
+    found: dict[str, Taken] = {}
+    for choice in space.choices:
+        entry = (row[choice.name] or "").strip()
+        if choice.is_sublist and (entry or choice.low == 0):
+            found[choice.name] = tuple(entry.split())
+        elif entry:
+            found[choice.name] = entry
+    # An empty sub-list and one that doesn't exist look alike in the file.
+    assignment = space.assignment({name: t for name, t in found.items() if _known(space, name, t)})
+    return {n: t for n, t in found.items() if t != () or space.choice(n).guard.at(assignment)}
+
+
+def _known(space: Space, name: str, taken: Taken) -> bool:
+    labels = (taken,) if isinstance(taken, str) else taken
+    return set(labels) <= set(space.choice(name).labels)
+
+
+def _nasbench201(path: Path, line: int, space: Space, text: str) -> dict[str, Taken]:
+    """The choices of a NAS-Bench-201 string.
+
+    Its edges are written node by node, and of a node from the first input on: that is the order of the choices.
+    """
+    operations = [edge.partition("~")[0] for node in text.split("+") for edge in node.strip("|").split("|")]
+    if not _NB201.fullmatch(text) or len(operations) != len(space.choices):
+        raise failure(
+            "N945",
+            f"`{path}`, line {line}: `{text}` does not describe an architecture of space `{space.name}`",
+            f"it has {len(space.choices)} choices; NAS-Bench-201 has six, as space `nasbench201`",
+        )
+    return dict(zip((choice.name for choice in space.choices), operations, strict=True))
