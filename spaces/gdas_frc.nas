@@ -5,7 +5,7 @@
 # cells). Differences: a node takes two different earlier nodes, as in DARTS, where that code takes the two best pairs
 # of node and operation, which may share a node; and `none`, which that code searches with but never reports, is left
 # out. `darts_none` has it.
-from "lib/cifar.nas" import sep_conv, dil_conv, relu_conv_bn, factorized_reduce, calibrate
+from "lib/cifar.nas" import sep_conv, dil_conv, relu_conv_bn, calibrate
 
 space gdas_frc(width = 16, cells = 2, classes = 10) {
   input image: [3, 32, 32]

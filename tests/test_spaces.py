@@ -197,7 +197,7 @@ LIBRARY = {
         "relu_conv_bn(1, 4)", "relu_sep_conv_bn(3, stride = 2)", "sep_conv(5, stride = 2)", "dil_conv(3)", "halve",
         "factorized_reduce(6)", "calibrate(4, 8)", "calibrate(4, 4)",
     ],
-    "mobile": ["conv_bn_act(4, 3, gelu)", "mbconv(8, kernel = 3 | 5, expand = 2 | 3)", "mbconv(4, 3, 2, stride = 2)"],
+    "mobile": ["conv_bn_act(4, 3, gelu)", "mbconv(8, kernel = 3 | 5, expand = 2 | 3)", "mbconv(4, 3, 2, stride = 2, squeeze = true)"],
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nasdsl.space.choice import Genotype
     from nasdsl.training.tasks import Task
 
-SPACE, TASK, STRATEGY = "quickstart", "digits", "gdas"
+SPACE, TASK, STRATEGY, PRESET = "quickstart", "digits", "gdas", "demo"
 OTHERS = 5
 """So many random architectures the winner is held against."""
 
@@ -28,6 +28,7 @@ def command(
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = options.Precision.FLOAT32,
+    threads: options.ThreadsOption = 1,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FOLDER", help="Where everything goes; by default in runs/."),
@@ -49,6 +50,7 @@ def command(
     from nasdsl.searching import Interrupted
     from nasdsl.training import load_task
 
+    options.use_threads(threads)
     folder = output or Path("runs") / f"demo-{seed}"
     space = pipeline.load(files.find_space(SPACE))
     task = load_task(TASK)
@@ -70,14 +72,14 @@ def run(
     from nasdsl import pipeline
     from nasdsl.export.latency import onnx_latency
     from nasdsl.report.closing import COMPARED, Closing, Contender
-    from nasdsl.searching import sample_connected
+    from nasdsl.searching import sample_connected, settings_for
 
-    stage(f"1/4  nasdsl search {SPACE} --task {TASK} --strategy {STRATEGY} --preset demo --seed {seed}")
+    stage(f"1/4  nasdsl search {SPACE} --task {TASK} --strategy {STRATEGY} --preset {PRESET} --seed {seed}")
     searched = pipeline.search(
         space,
         task,
         STRATEGY,
-        preset="demo",
+        preset=PRESET,
         seed=seed,
         device=device,
         precision=precision,
@@ -85,16 +87,20 @@ def run(
         on_event=progress.search,
     )
 
+    recipe = settings_for(STRATEGY, preset=PRESET).training
+
     def trained(genotype: Genotype, name: str) -> tuple[Network, Contender]:
         network = space.network(genotype)
-        result = pipeline.train(network, task, seed=seed, device=device, precision=precision)
+        result = pipeline.train(network, task, recipe, seed=seed, device=device, precision=precision)
         size = space.measure(genotype)
         progress.say(
             f"{name:<8}  {task.objective.name} {result.test.metric:.4f}  {size.params:>6} params  {genotype.text}"
         )
         return network, Contender(dict(genotype), result.test.metric, size.params, size.flops)
 
-    stage(f"2/4  training the winner and {OTHERS} random connected architectures from scratch")
+    stage(
+        f"2/4  training the winner and {OTHERS} random connected architectures, {recipe.epochs} epochs each"
+    )
     network, winner = trained(searched.genotype, "winner")
     random = [g for g in sample_connected(space, OTHERS + 1, seed) if g != searched.genotype][:OTHERS]
     others = [trained(genotype, f"random {i}")[1] for i, genotype in enumerate(random, start=1)]

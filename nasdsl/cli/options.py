@@ -78,6 +78,13 @@ PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="Of matrix products; weights stay float32.")
 ]
 
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Threads of a computation on the CPU; torch's choice.", show_default=False
+    ),
+]
+
 ConfigOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -115,6 +122,14 @@ def parameters(
         value = value / int(divisor or 1) * _SCALE[letter]
         found[name] = whole(-value if sign else value)
     return found
+
+
+def use_threads(number: int | None) -> None:
+    """Small networks are faster on one thread, and results differ between one thread and two."""
+    if number is not None:
+        import torch
+
+        torch.set_num_threads(number)
 
 
 def plain(values: Mapping[str, Rational]) -> dict[str, int | str]:

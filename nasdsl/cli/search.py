@@ -23,6 +23,7 @@ def command(
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = options.Precision.FLOAT32,
+    threads: options.ThreadsOption = None,
     config: options.ConfigOption = None,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
@@ -48,6 +49,7 @@ def command(
     from nasdsl.searching import Interrupted, search, settings_for
     from nasdsl.training import load_task
 
+    options.use_threads(threads)
     found = load_task(task)
     assignments = list(config or ())
     if epochs is not None:

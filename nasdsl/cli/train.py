@@ -43,6 +43,7 @@ def command(
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = options.Precision.FLOAT32,
+    threads: options.ThreadsOption = None,
     config: options.ConfigOption = None,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
@@ -69,6 +70,7 @@ def command(
     from nasdsl.report.progress import Progress
     from nasdsl.training import Recipe, load_task, override
 
+    options.use_threads(threads)
     bounds = options.limits(limits)
     if Path(what).is_dir():
         if genotype or settings or space_name:

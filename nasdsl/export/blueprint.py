@@ -28,6 +28,7 @@ from nasdsl.export.structure import (
     find_structure,
     item_at,
 )
+from nasdsl.operations.execute import is_torch
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.operation import Catalogue
 
@@ -523,7 +524,9 @@ def _helper_names(plans: Sequence[Plan]) -> set[str]:
         call.call.target.rpartition(".")[2]
         for plan in plans
         for _, call in _calls(plan.pattern, ())
-        if call.call is not None and call.call.kind in ("module", "function")
+        if call.call is not None
+        and call.call.kind in ("module", "function")
+        and not is_torch(call.call.target)
     }
 
 

@@ -30,6 +30,7 @@ from nasdsl.export.layout import (
 from nasdsl.export.names import free, identifier
 from nasdsl.export.parameters import Symbol, same
 from nasdsl.export.shapes import ShapeWords
+from nasdsl.export.sizes import write_size
 from nasdsl.export.structure import Call, Item, Loop, Scan, Use, item_at
 from nasdsl.operations.execute import is_torch
 from nasdsl.space.size import Size
@@ -350,7 +351,7 @@ class _Writer:
         sizes: list[Node] = [f"{name}.shape[0]"]
         for axis, dim in enumerate(wanted.dims):
             if isinstance(dim, Size):
-                sizes.append(f"{name}.shape[{given.dims.index(dim) + 1}]")
+                sizes.append(write_size(dim, name, given.dims))
             else:
                 sizes.append(literal(self._value((path, axis))))
         if given.dtype == "float":

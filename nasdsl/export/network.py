@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from nasdsl.diagnostics import failure
 from nasdsl.export.blueprint import draw_blueprint
+from nasdsl.export.sizes import measure
 from nasdsl.export.structure import Key
 from nasdsl.operations.execute import bind, build_module
 from nasdsl.space.architecture import ZEROS, Architecture, Body, Step
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Catalogue
-from nasdsl.space.size import Size
 from nasdsl.space.space import Space
 from nasdsl.space.tensor import Shape
 
@@ -168,7 +168,7 @@ class _Program:
     ) -> None:
         architecture = network.architecture
         if steps is None:
-            steps = architecture.steps
+            steps = network.blueprint.structure.steps
             kept = frozenset(id for _, id in architecture.outputs)
         last: dict[int, int] = {}
         for position, step in enumerate(steps):
@@ -275,7 +275,7 @@ def _never(*_: Tensor) -> Tensor:
 
 def _zeros(x: Tensor, given: Shape, wanted: Shape) -> Tensor:
     """Zeros of a shape, with the batch and the free dimensions of ``x``."""
-    sizes = [x.shape[given.dims.index(dim) + 1] if isinstance(dim, Size) else dim for dim in wanted.dims]
+    sizes = [measure(dim, x, given.dims) for dim in wanted.dims]
     if given.dtype == "float":
         return x.new_zeros(x.shape[0], *sizes)
     return torch.zeros(x.shape[0], *sizes, device=x.device)

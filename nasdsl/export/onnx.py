@@ -18,7 +18,7 @@ from nasdsl.export.program import export_program, quiet
 from nasdsl.version import VERSION
 
 OPSET = 20
-OPSETS = range(18, 24)
+OPSETS = range(18, 26)
 """What has been tried with onnxruntime."""
 BATCH = "batch"
 

@@ -8,6 +8,7 @@ from typing import Any
 from nasdsl.export.blueprint import Plan
 from nasdsl.export.holes import walk
 from nasdsl.export.parameters import CHANNELS
+from nasdsl.export.sizes import size_words
 from nasdsl.export.structure import Call, Loop, Scan, Structure, item_at
 
 _LETTERS = {1: ("D",), 2: ("T", "D"), 3: ("C", "H", "W"), 4: ("C", "L", "H", "W")}
@@ -61,7 +62,7 @@ class ShapeWords:
 
     def _dim(self, values: tuple[Any, ...], letter: str) -> str:
         if all(value == values[0] for value in values):
-            return str(values[0])
+            return size_words(values[0])
         numbers = all(isinstance(value, int) for value in values)
         # Heights and widths are never called after channels.
         if letter in ("C", "D") and numbers:

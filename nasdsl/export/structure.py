@@ -10,16 +10,16 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Union
 
 from nasdsl.diagnostics import failure
+from nasdsl.export.zeros import local_zeros
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step
 from nasdsl.space.graph import Scope
 from nasdsl.space.operation import Catalogue, TorchCall
-from nasdsl.space.size import Size
 from nasdsl.space.tensor import Shape
 
 OUTSIDE = -sys.maxsize
@@ -157,9 +157,10 @@ Item = Union[Call, Scan, Use, Loop]
 
 @dataclass
 class Structure:
-    """The tree of uses of one architecture."""
+    """The tree of uses of one architecture. ``steps`` are its steps, with zeros made where they are read."""
 
     architecture: Architecture
+    steps: tuple[Step, ...]
     root: Use
     readers: dict[int, set[int]] = field(repr=False)
     shapes: dict[int, Shape] = field(repr=False)
@@ -188,51 +189,6 @@ def _flattened(steps: Iterable[Step]) -> Iterator[Step]:
             yield from _flattened(step.body.steps)
 
 
-def _local_zeros(steps: Sequence[Step], kept: set[int]) -> list[Step]:
-    """The same steps, with zeros made in the body that reads them, after a tensor that is read beside them.
-
-    An architecture makes zeros once, from the network's input; in code they would have to be handed down.
-    """
-    zeros = {step.id: step for step in steps if step.operation == ZEROS}
-    if not zeros:
-        return list(steps)
-    found: list[Step] = []
-    local: dict[tuple[int, int], int] = {}
-    fresh = min(zeros) - 1
-    for step in steps:
-        reads = [id for id in step.inputs if id in zeros]
-        beside = next((id for id in step.inputs if id not in zeros), None)
-        if step.operation != ZEROS and reads and beside is not None and _serves(step, beside):
-            for id in dict.fromkeys(reads):
-                if (id, step.scope.id) not in local:
-                    shape = step.instance.inputs[step.inputs.index(beside)]
-                    made = replace(zeros[id].instance, inputs=(shape,))
-                    found.append(
-                        replace(zeros[id], id=fresh, instance=made, inputs=(beside,), scope=step.scope)
-                    )
-                    local[id, step.scope.id] = fresh
-                    fresh -= 1
-            step = replace(step, inputs=tuple(local.get((id, step.scope.id), id) for id in step.inputs))
-        found.append(step)
-    read = kept.union(*(_everything_read(step) for step in found))
-    return [step for step in found if step.operation != ZEROS or step.id in read]
-
-
-def _serves(step: Step, beside: int) -> bool:
-    """Whether zeros for a step could take their batch and free dimensions from another of its inputs."""
-    given = dict(zip(step.inputs, step.instance.inputs, strict=True))
-    return given[beside].dtype == "float" and all(
-        dim in given[beside].dims for shape in given.values() for dim in shape.dims if isinstance(dim, Size)
-    )
-
-
-def _everything_read(step: Step) -> set[int]:
-    if step.body is None:
-        return set(step.inputs)
-    inner: set[int] = set().union(*(_everything_read(inside) for inside in step.body.steps))
-    return inner | {*step.inputs, *step.body.new_states, step.body.output}
-
-
 class _Cycle(Exception):
     """Two uses that wait for each other: at least one of them can't be a call."""
 
@@ -258,7 +214,7 @@ class _Finder:
         self.catalogue = catalogue
         self.dissolved = dissolved
         self.readers: dict[int, set[int]] = defaultdict(set)
-        self.steps = _local_zeros(architecture.steps, {id for _, id in architecture.outputs})
+        self.steps = local_zeros(architecture)
         self._note_readers(self.steps)
         for _, id in architecture.outputs:
             self.readers[id].add(OUTSIDE)
@@ -276,7 +232,7 @@ class _Finder:
         every = list(_flattened(self.steps))
         shapes = {step.id: step.shape for step in every}
         names = {step.id: step.name for step in every if step.name is not None}
-        return Structure(self.architecture, root, self.readers, shapes, names)
+        return Structure(self.architecture, tuple(self.steps), root, self.readers, shapes, names)
 
     def _note_readers(self, steps: Iterable[Step]) -> None:
         for step in steps:

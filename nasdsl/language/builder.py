@@ -7,43 +7,75 @@ where in the text it happened.
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, cast
 
 from nasdsl.diagnostics import Span
+from nasdsl.language.stop import listed
 from nasdsl.language.naming import Key, Step, readable
 from nasdsl.space.choice import Choice
 from nasdsl.space.conditions import condition_text
-from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams, shortest_path
+from nasdsl.space.diagram import Diagram, Diagrams
 from nasdsl.space.graph import SELECT, Node, Scope
 from nasdsl.space.operation import REQUIRED, Catalogue, Operation, ShapeError
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Part, Parts, Shape, SpaceDim, TensorType
 
+# How many rows a table over choices may get while a size is proved.
+ROWS = 1_000_000
+# Numbers are exact; a longer one is a mistake, and would take for ever.
+DIGITS = 1_000
+
 
 class Wrong(Exception):
-    """Something about the graph can't be. The elaborator adds the place."""
+    """Something about the graph can't be. The elaborator adds the place; ``nodes`` are those that take part in it."""
 
-    def __init__(self, code: str, message: str, help: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, help: str | None = None, nodes: Sequence[int] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.help = help
+        self.nodes = tuple(nodes)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A leaf of a size diagram where a shape rule said no."""
+    """A leaf of a diagram where arithmetic or a shape rule said no."""
 
     message: str
-    help: str | None
+    help: str | None = None
+    code: str = "N301"
+
+
+class TooManyRows(Exception):
+    """A table over choices outgrew :data:`ROWS`."""
+
+
+class BoundedDiagrams(Diagrams):
+    """Diagrams whose making can be bounded: see :meth:`GraphBuilder.table_of`."""
+
+    def __init__(self) -> None:
+        self.left = sys.maxsize
+        super().__init__()
+
+    def node(self, variable: int, cases: Sequence[Diagram]) -> Diagram:
+        self.left -= 1
+        if self.left < 0:
+            raise TooManyRows
+        return super().node(variable, cases)
 
 
 @dataclass(slots=True, eq=False)
 class ChoiceRecord:
-    """A choice in the making: named, and given its guard, when the whole space is known."""
+    """A choice in the making: its name is known, and its guard complete, when the whole space has been walked.
+
+    ``use`` is the use of the definition that it stands in, for messages about cells that are used twice.
+    """
 
     key: Key
     index: int
@@ -54,7 +86,12 @@ class ChoiceRecord:
     variables: tuple[int, ...]
     guard: Diagram
     span: Span
-    values: tuple[object, ...]
+    use: Span | None
+    values: tuple[object, ...] | None = None
+
+    @property
+    def pick(self) -> str:
+        return "one" if self.low is None else f"{self.low}..{self.high}"
 
 
 @dataclass(slots=True)
@@ -67,16 +104,16 @@ class Limits:
     length: int = 1_000_000
 
 
-def defined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, undefined where one of its operands is."""
+def total(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` with an answer for everything: what can't be computed becomes a failure."""
 
-    def total(*operands: Any) -> Any:
-        for operand in operands:
-            if operand is UNDEFINED:
-                return UNDEFINED
-        return function(*operands)
+    def answer(*operands: Any) -> Any:
+        try:
+            return function(*operands)
+        except ZeroDivisionError:
+            return Failure("a division by zero", code="N205")
 
-    return total
+    return answer
 
 
 def _divide(a: Any, b: Any) -> Any:
@@ -85,40 +122,70 @@ def _divide(a: Any, b: Any) -> Any:
     return Fraction(a) / Fraction(b)
 
 
+def _multiply(a: Any, b: Any) -> Any:
+    product = a * b
+    if isinstance(product, int) and product.bit_length() > 4 * DIGITS:
+        return Failure(f"a number of more than {DIGITS} digits", code="N604")
+    return product
+
+
 def _round(a: Any) -> Any:
     # Half away from zero, as people expect of sizes; Python rounds half to even.
     return int(a + Fraction(1, 2)) if a >= 0 else -int(-a + Fraction(1, 2))
 
 
-ARITHMETIC: Mapping[str, Callable[..., Any]] = {
-    name: defined(function)
-    for name, function in {
-        "+": operator.add,
-        "-": operator.sub,
-        "*": operator.mul,
-        "/": _divide,
-        "//": operator.floordiv,
-        "%": operator.mod,
-        "negate": operator.neg,
-        "==": operator.eq,
-        "!=": operator.ne,
-        "<": operator.lt,
-        "<=": operator.le,
-        ">": operator.gt,
-        ">=": operator.ge,
-        "not": operator.not_,
-        "min": min,
-        "max": max,
-        "round": _round,
-    }.items()
+def _known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` on numbers that are known: a free size isn't before the network runs."""
+
+    def known(*operands: Any) -> Any:
+        for operand in operands:
+            if isinstance(operand, Size):
+                return Failure(
+                    f"the free size `{operand}` isn't known before the network runs",
+                    "give the input a fixed size",
+                    code="N208",
+                )
+        return function(*operands)
+
+    return known
+
+
+def _equal(a: Any, b: Any) -> Any:
+    if isinstance(a, Size) and isinstance(b, Size) and a == b:
+        return True
+    return _known(operator.eq)(a, b)
+
+
+def _not(a: Any) -> Any:
+    return not a
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": _multiply,
+    "/": _divide,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "negate": operator.neg,
+    "==": _equal,
+    "<": _known(operator.lt),
+    "<=": _known(operator.le),
+    ">": _known(operator.gt),
+    ">=": _known(operator.ge),
+    "not": _not,
+    "min": _known(min),
+    "max": _known(max),
+    "round": _known(_round),
 }
+ARITHMETIC: Mapping[str, Callable[..., Any]] = {name: total(function) for name, function in _FUNCTIONS.items()}
 
 
 @dataclass(eq=False)
 class GraphBuilder:
     catalogue: Catalogue
     limits: Limits = field(default_factory=Limits)
-    table: Diagrams = field(default_factory=Diagrams)
+    table: BoundedDiagrams = field(default_factory=BoundedDiagrams)
     nodes: list[Node] = field(default_factory=list)
     reads: list[list[tuple[int, Diagram]]] = field(default_factory=list)
     # For each node, who reads it and where the edge's guard holds.
@@ -126,17 +193,36 @@ class GraphBuilder:
     scopes: list[Scope] = field(default_factory=list)
     arities: list[int] = field(default_factory=list)
     choices: dict[Key, ChoiceRecord] = field(default_factory=dict)
+    # Diagrams with failures that were found where a value was needed: see `settled`.
+    doubts: list[Diagram] = field(default_factory=list)
     _types: dict[Any, TensorType] = field(default_factory=dict)
 
     # --- numbers -------------------------------------------------------------------------------
 
     def compute(self, name: str, *operands: Any) -> Any:
-        """Arithmetic, comparison or logic on numbers that may rest on choices."""
+        """Arithmetic, comparison or logic on numbers that may rest on choices. May give a :class:`Failure`, or a
+        diagram with some: see :meth:`settled`."""
         function = ARITHMETIC[name]
-        if any(isinstance(operand, Diagram) for operand in operands):
-            return self.simplify(self.table.map(function, *map(self.table.lift, operands)))
+        for operand in operands:
+            if isinstance(operand, Diagram):
+                return self.simplify(self.tabulate(function, *map(self.table.lift, operands)))
         value = function(*operands)
         return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
+
+    def tabulate(self, function: Callable[..., Any], *operands: Diagram, remember: bool = True) -> Diagram:
+        """``function`` for every combination of choices that the operands rest on. Raises Wrong beyond :data:`ROWS`."""
+        self.table.left = ROWS
+        try:
+            return self.table.map(function, *operands, remember=remember)
+        except TooManyRows:
+            choices = {v for operand in operands for v in operand.support()}
+            raise Wrong(
+                "N307",
+                f"this rests on {len(choices)} choices at once, more than {ROWS:,} combinations".replace(",", " "),
+                "tie some of them: choose a number once, `width = 16 | 24`, and use it in several places",
+            ) from None
+        finally:
+            self.table.left = sys.maxsize
 
     @staticmethod
     def simplify(value: Any) -> Any:
@@ -148,6 +234,25 @@ class GraphBuilder:
             return then if condition else otherwise
         return self.simplify(self.table.choose(condition, self.table.lift(then), self.table.lift(otherwise)))
 
+    def settled(self, value: Any, guard: Diagram) -> Any:
+        """A value without failures: those outside the guard are never met.
+
+        What fails for some choices only goes to ``doubts``, and on as if it didn't: which choices are permitted is known
+        when the whole space has been walked. Raises Wrong where it fails for all.
+        """
+        if isinstance(value, Failure):
+            raise Wrong(value.code, value.message, value.help)
+        if not isinstance(value, Diagram) or not any(isinstance(leaf, Failure) for leaf in value.leaves()):
+            return value
+        value = self.table.given(value, guard)
+        failures = [leaf for leaf in value.leaves() if isinstance(leaf, Failure)]
+        if not failures:
+            return self.simplify(value)
+        if len(failures) == len(value.leaves()):
+            raise Wrong(failures[0].code, failures[0].message, failures[0].help)
+        self.doubts.append(self.table.within(value, guard))
+        return self.simplify(self.table.given(value, self.table.map(_succeeds, value)))
+
     # --- choices -------------------------------------------------------------------------------
 
     def choice(
@@ -157,35 +262,24 @@ class GraphBuilder:
         kind: Literal["tensor", "number", "depth"],
         guard: Diagram,
         span: Span,
+        use: Span | None,
         bounds: tuple[int, int] | None = None,
     ) -> ChoiceRecord:
-        """The choice at ``step``: a new one, or, where a cell or shared weights are used again, the one made before."""
-        duplicates = sorted({label for label in labels if labels.count(label) > 1})
-        if duplicates:
-            raise Wrong(
-                "N402",
-                f"two candidates of one choice are labelled `{duplicates[0]}`",
-                f"write a label before one of them: `other: {duplicates[0]}`",
-            )
+        """The choice at ``step``: a new one or, where a cell is used again, the one made before.
+
+        The caller has seen to it that labels differ, and compares those of a choice that was made before.
+        """
         key = step.key()
         low, high = bounds if bounds is not None else (None, None)
         found = self.choices.get(key)
         if found is not None:
-            if found.labels != tuple(labels) or (found.low, found.high) != (low, high):
-                raise Wrong(
-                    "N403",
-                    f"the choice `{self.names()[key]}` has the candidates {listed(labels)} here, "
-                    f"but {listed(found.labels)} at an earlier use ({found.span})",
-                    "uses of a cell make the same choices; make it an `op` where they should differ",
-                )
-            found.guard = self.table.either(found.guard, guard)
             return found
         arities = [len(labels)] if bounds is None else [2] * len(labels)
         first = len(self.arities)
         self.arities += arities
         variables = tuple(range(first, first + len(arities)))
         record = ChoiceRecord(
-            key, len(self.choices), tuple(labels), kind, low, high, variables, guard, span, ()
+            key, len(self.choices), tuple(labels), kind, low, high, variables, guard, span, use
         )
         self.choices[key] = record
         return record
@@ -203,7 +297,7 @@ class GraphBuilder:
         names = self.names()
         return tuple(
             Choice(
-                c.index, names[c.key], c.labels, c.guard, c.variables, c.kind, c.span, c.low, c.high, c.values
+                c.index, names[c.key], c.labels, c.guard, c.variables, c.kind, c.span, c.low, c.high, c.values or ()
             )
             for c in self.choices.values()
         )
@@ -217,28 +311,6 @@ class GraphBuilder:
     def type_of(self, node: int) -> TensorType:
         return self.nodes[node].type
 
-    def proved(self, value: Any, guard: Diagram) -> Any:
-        """A diagram whose failures all lie outside the guard, freed of them; raises Wrong for one inside.
-
-        The smallest genotype that reaches the failure goes into the message.
-        """
-        if not isinstance(value, Diagram):
-            if isinstance(value, Failure):
-                raise Wrong("N301", value.message, value.help)
-            return value
-        if not any(isinstance(leaf, Failure) for leaf in value.leaves()):
-            return self.simplify(value)
-        inside = self.table.within(value, guard)
-        path = shortest_path(inside, lambda leaf: isinstance(leaf, Failure))
-        if path is not None:
-            leaf = inside
-            while not leaf.is_leaf:
-                leaf = leaf.cases[path[leaf.variable]]
-            text = self.where_text(path)
-            where = f", where {text}" if text else ""
-            raise Wrong("N301", leaf.value.message + where, leaf.value.help)
-        return self.simplify(inside)
-
     def infer(
         self,
         operation: Operation,
@@ -249,96 +321,102 @@ class GraphBuilder:
     ) -> TensorType:
         """The output's type in every architecture, from the shape rule for one.
 
-        ``present`` says for each input of a reduction where it is there. Raises Wrong with the smallest genotype that
-        breaks the rule.
+        ``present`` says for each input of a reduction where it is there. Raises Wrong where the rule is broken in all.
         """
-        elastic = any(isinstance(value, Diagram) for value in settings.values())
-        if not elastic and all(t.is_static for t in types):
-            shapes = [Shape(cast(tuple[Dim, ...], t.dims), t.dtype) for t in types]
-            if present is None or operation.name != "concat" or all(p is self.table.true for p in present):
-                key = (
-                    operation.name,
-                    tuple((t.dims, t.dtype) for t in types),
-                    tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()),
-                )
-                found = self._types.get(key)
-                if found is None:
-                    try:
-                        shape = operation.shape(shapes, **settings)
-                    except ShapeError as error:
-                        if present is None or all(p is self.table.true for p in present):
-                            raise Wrong("N301", error.message, error.help) from None
-                    else:
-                        found = self._types[key] = TensorType(shape.dims, shape.dtype)
-                if found is not None:
-                    if any(t.parts for t in types):
-                        parts = self._output_parts(operation, types, settings, found.dims, present)
-                        return TensorType(found.dims, found.dtype, parts)
-                    return found
-        names = list(settings)
-        ranks = [t.rank for t in types]
-        dtypes = [t.dtype for t in types]
-        checked = present is not None
-
-        def rule(*values: Any) -> Any:
-            if any(value is UNDEFINED for value in values):
-                return UNDEFINED
-            failed = next((value for value in values if isinstance(value, Failure)), None)
-            if failed is not None:
-                return failed
-            offset = 0
-            shapes = []
-            for rank, dtype in zip(ranks, dtypes, strict=True):
-                here = not checked or values[offset]
-                offset += checked
-                if here:
-                    shapes.append(Shape(tuple(values[offset : offset + rank]), dtype))
-                elif operation.name != "concat" and not shapes:
-                    spare.append(Shape(tuple(values[offset : offset + rank]), dtype))
-                offset += rank
-            given = dict(zip(names, values[offset:], strict=True))
-            if not shapes:
-                # Nothing is there: the sum is absent, and keeps a shape that any of them would have had.
-                if not spare:
-                    return Failure("a `concat` of nothing has no size", "choose at least one of its elements")
-                shapes = spare[:1]
-            try:
-                shape = operation.shape(shapes, **given)
-            except ShapeError as error:
-                return Failure(error.message, error.help)
-            finally:
-                spare.clear()
-            return (shape.dtype, *shape.dims)
-
-        spare: list[Shape] = []
-        operands: list[Diagram] = []
-        for i, t in enumerate(types):
-            if present is not None:
-                operands.append(present[i])
-            operands += [self.table.lift(dim) for dim in t.dims]
-        operands += [self.table.lift(value) for value in settings.values()]
-        whole = self.proved(self.table.map(rule, *operands, remember=False), guard)
-        if not isinstance(whole, Diagram):
-            return self._with_parts(operation, types, settings, whole[1:], whole[0], present)
-        ranks_out = {len(leaf) for leaf in whole.leaves() if leaf is not UNDEFINED}
-        if len(ranks_out) > 1:
-            raise Wrong("N302", f"`{operation.name}` would give tensors of {listed(map(str, sorted(ranks_out)))} axes")
-        dtype = next(leaf[0] for leaf in whole.leaves() if leaf is not UNDEFINED)
-        dims = tuple(
-            self.simplify(self.table.map(_item(axis + 1), whole)) for axis in range(ranks_out.pop() - 1)
+        key = (
+            operation.name,
+            tuple(types),
+            tuple(settings.items()),
+            None if present is None else tuple(present),
         )
-        return self._with_parts(operation, types, settings, dims, dtype, present)
+        found = self._types.get(key)
+        if found is not None:
+            return found
+        fixed = not any(map(rests_on_choices, settings.values())) and all(t.is_static for t in types)
+        general = True
+        if fixed and (present is None or self._alike(operation, types, present)):
+            shapes = [Shape(cast(tuple[Dim, ...], t.dims), t.dtype) for t in types]
+            try:
+                shape = operation.shape(shapes, **settings)
+            except ShapeError as error:
+                raise Wrong("N301", error.message, error.help) from None
+            dims: tuple[SpaceDim, ...] = shape.dims
+            dtype = shape.dtype
+        else:
+            whole = self._shapes(operation, types, settings, present)
+            # Where the rule is broken for some choices, the answer holds under this guard alone.
+            general = not isinstance(whole, Diagram) or not any(isinstance(leaf, Failure) for leaf in whole.leaves())
+            dims, dtype = self._axes(operation, self.settled(whole, guard))
+        parts: tuple[Parts, ...] = ()
+        if not fixed or any(t.parts for t in types) or not all(isinstance(d, (int, Size)) for d in dims):
+            parts = self._output_parts(operation, types, settings, dims, present)
+        result = TensorType(dims, dtype, parts)
+        if general:
+            self._types[key] = result
+        return result
 
-    def _with_parts(
+    def _alike(self, operation: Operation, types: Sequence[TensorType], present: Sequence[Diagram]) -> bool:
+        """Whether the shape is the same, whichever of the inputs are there."""
+        if all(p is self.table.true for p in present):
+            return True
+        return operation.name != "concat" and all(t.dims == types[0].dims for t in types)
+
+    def _shapes(
         self,
         operation: Operation,
         types: Sequence[TensorType],
         settings: Mapping[str, Any],
-        dims: tuple[SpaceDim, ...],
-        dtype: str,
         present: Sequence[Diagram] | None,
-    ) -> TensorType:
-        return TensorType(dims, dtype, self._output_parts(operation, types, settings, dims, present))
+    ) -> Any:
+        """(kind, *sizes) for every combination of choices that the operands rest on: what the shape rule answers."""
+        names = list(settings)
+
+        def rule(*values: Any) -> Any:
+            """``values``: for each input whether it is there, then its sizes; at the end the settings."""
+            shapes: list[Shape] = []
+            spare: Shape | None = None
+            offset = 0
+            for t in types:
+                here, dims = values[offset], values[offset + 1 : offset + 1 + t.rank]
+                offset += 1 + t.rank
+                if here:
+                    shapes.append(Shape(dims, t.dtype))
+                elif spare is None:
+                    spare = Shape(dims, t.dtype)
+            given = dict(zip(names, values[offset:], strict=True))
+            if not shapes:
+                if operation.name == "concat" or spare is None:
+                    return Failure(f"a `{operation.name}` of nothing has no size", "choose at least one of its elements")
+                # Nothing is there: the sum is absent, and keeps a shape that one of them would have had.
+                shapes = [spare]
+            try:
+                shape = operation.shape(shapes, **given)
+            except ShapeError as error:
+                return Failure(error.message, error.help)
+            return (shape.dtype, *shape.dims)
+
+        operands: list[Diagram] = []
+        for i, t in enumerate(types):
+            operands.append(self.table.true if present is None else present[i])
+            operands += [self.table.lift(dim) for dim in t.dims]
+        operands += [self.table.lift(self.joined(value)) for value in settings.values()]
+        return self.simplify(self.tabulate(rule, *operands, remember=False))
+
+    def _axes(self, operation: Operation, whole: Any) -> tuple[tuple[SpaceDim, ...], str]:
+        """Each size as an expression over choices of its own."""
+        if not isinstance(whole, Diagram):
+            return whole[1:], whole[0]
+        leaves = whole.leaves()
+        ranks = {len(leaf) - 1 for leaf in leaves}
+        if len(ranks) > 1:
+            raise Wrong("N302", f"`{operation.name}` would give tensors of {listed(sorted(ranks))} axes")
+        return tuple(self.simplify(self.table.map(_item(axis + 1), whole)) for axis in range(ranks.pop())), leaves[0][0]
+
+    def joined(self, value: Any) -> Any:
+        """A list of sizes as one value: a diagram of lists where one of them rests on choices."""
+        if isinstance(value, tuple) and rests_on_choices(value):
+            return self.tabulate(_together, *map(self.table.lift, value))
+        return value
 
     def _output_parts(
         self,
@@ -352,11 +430,11 @@ class GraphBuilder:
         for i, t in enumerate(types):
             parts = t.parts or (None,) * t.rank
             if present is not None and operation.name == "concat" and present[i] is not self.table.true:
-                # An element that may be missing is an axis part that may be empty.
-                parts = tuple(
-                    tuple(Part(p.limit, self.where(present[i], p.size, 0)) for p in self._as_parts(own, dim))
-                    for own, dim in zip(parts, t.dims, strict=True)
-                )
+                # An element that may be missing is a part that may be empty.
+                axis, dim = settings["axis"], t.dims[settings["axis"]]
+                own = parts[axis] or ((Part(dim, dim),) if isinstance(dim, int) else _one_part(dim)) or ()
+                missing = tuple(Part(p.limit, self.where(present[i], p.size, 0)) for p in own)
+                parts = (*parts[:axis], missing or None, *parts[axis + 1 :])
             inputs.append(parts)
         given = operation.parts(inputs, [t.dims for t in types], **settings)
         if given is None:
@@ -376,21 +454,8 @@ class GraphBuilder:
         for parts, dim in zip(given, dims, strict=True):
             if parts is not None and all(p.size == p.limit for p in parts):
                 parts = None
-            if parts is None and isinstance(dim, Diagram):
-                parts = (Part(self.largest(dim), dim),)
-            tidy.append(parts)
+            tidy.append(_one_part(dim) if parts is None else parts)
         return tuple(tidy) if any(parts is not None for parts in tidy) else ()
-
-    def _as_parts(self, parts: Parts, dim: SpaceDim) -> tuple[Part, ...]:
-        if parts is not None:
-            return parts
-        return (Part(self.largest(dim), dim),)
-
-    def largest(self, dim: SpaceDim) -> int:
-        """The largest that a size gets in the space (a free size counts as 0: it sizes no weight)."""
-        if isinstance(dim, Diagram):
-            return max((leaf for leaf in dim.leaves() if isinstance(leaf, int)), default=0)
-        return dim if isinstance(dim, int) else 0
 
     # --- nodes ---------------------------------------------------------------------------------
 
@@ -414,11 +479,11 @@ class GraphBuilder:
             raise Wrong(
                 "N604",
                 f"the space has more than {self.limits.nodes} nodes",
-                "make it smaller, or raise the bound with `--limit nodes=…`",
+                f"make it smaller, or raise the bound: `--limit nodes={2 * self.limits.nodes}`",
             )
         self.nodes.append(
             Node(
-                id, operation, settings or {}, type, guard, scope, span, name,
+                id, operation, {k: self.joined(v) for k, v in (settings or {}).items()}, type, guard, scope, span, name,
                 id if owner is None else owner, region, choice,
             )
         )  # fmt: skip
@@ -462,31 +527,31 @@ class GraphBuilder:
         choice: int | None = None,
     ) -> int:
         """The reduction of a choice of tensors: one of the candidates' guards holds wherever ``guard`` does."""
-        types = [self.nodes[node].type for node, _ in candidates]
         guards = [self.table.both(guard, g) for _, g in candidates]
-        live = [t for t, g in zip(types, guards, strict=True) if g is not self.table.false]
-        first = live[0]
-        for other in live[1:]:
+        types = [self.nodes[node].type for node, _ in candidates]
+        first = types[0]
+        for (node, _), other in zip(candidates, types, strict=True):
             if other.rank != first.rank or other.dtype != first.dtype:
                 raise Wrong(
                     "N302",
-                    f"candidates of one choice differ in rank or kind: {type_text(first)} and {type_text(other)}",
-                    "candidates give tensors of the same rank; `reshape` or `global_avgpool` one of them",
+                    f"the candidates of a choice have equally many axes and one kind of number, "
+                    f"not {type_text(first)} and {type_text(other)}",
+                    "bring one of them to the other's axes, with `reshape` or `global_avgpool`",
+                    (candidates[0][0], node),
                 )
-        if all(t is first or t == first for t in live):
+        if all(t is first or t == first for t in types):
             type = first
         else:
             dims: list[SpaceDim] = []
             for axis in range(first.rank):
-                dim = self.table.lift(live[-1].dims[axis])
-                for t, g in reversed(list(zip(types, guards, strict=True))):
-                    if g is not self.table.false:
-                        dim = self.table.choose(g, self.table.lift(t.dims[axis]), dim)
+                dim = self.table.lift(types[-1].dims[axis])
+                for t, g in zip(reversed(types[:-1]), reversed(guards[:-1]), strict=True):
+                    dim = self.table.choose(g, self.table.lift(t.dims[axis]), dim)
                 dims.append(self.simplify(dim))
             parts: list[Parts] = []
             for axis, dim_ in enumerate(dims):
-                kept = {t.parts[axis] if t.parts else None for t in live}
-                parts.append(kept.pop() if len(kept) == 1 and live[0].dims[axis] == dim_ else None)
+                kept = {t.parts[axis] if t.parts else None for t in types}
+                parts.append(kept.pop() if len(kept) == 1 and first.dims[axis] == dim_ else None)
             type = TensorType(tuple(dims), first.dtype, self.tidy_parts(parts, dims))
         reads = [(node, g) for (node, _), g in zip(candidates, guards, strict=True)]
         return self.add(
@@ -499,7 +564,7 @@ def _item(index: int) -> Callable[[Any], Any]:
     if found is None:
 
         def found(leaf: Any) -> Any:
-            return UNDEFINED if leaf is UNDEFINED else leaf[index]
+            return leaf[index]
 
         _ITEMS[index] = found
     return found
@@ -508,23 +573,32 @@ def _item(index: int) -> Callable[[Any], Any]:
 _ITEMS: dict[int, Callable[[Any], Any]] = {}
 
 
+def rests_on_choices(value: Any) -> bool:
+    return isinstance(value, Diagram) or (isinstance(value, tuple) and any(map(rests_on_choices, value)))
+
+
+def _one_part(dim: SpaceDim) -> Parts:
+    """A size that rests on choices as one part of its axis; None where it doesn't, or rests on a free size as well."""
+    if not isinstance(dim, Diagram):
+        return None
+    sizes = dim.leaves()
+    return (Part(max(sizes), dim),) if all(isinstance(size, int) for size in sizes) else None
+
+
+def _succeeds(leaf: Any) -> bool:
+    return not isinstance(leaf, Failure)
+
+
+def _together(*items: Any) -> Any:
+    return items
+
+
 def type_text(type: TensorType) -> str:
     """``[16, 32, 32]``; a size that rests on choices is shown as its values."""
 
     def size(dim: SpaceDim) -> str:
         if isinstance(dim, Diagram):
-            return "|".join(str(leaf) for leaf in dim.leaves() if not isinstance(leaf, (Failure, type_undefined)))
+            return "|".join(map(str, dim.leaves()))
         return str(dim)
 
     return ("int" if type.dtype == "int" else "") + "[" + ", ".join(map(size, type.dims)) + "]"
-
-
-type_undefined = UNDEFINED.__class__
-
-
-def listed(words: Any) -> str:
-    """``a, b and c``."""
-    words = [str(word) for word in words]
-    if len(words) < 2:
-        return "".join(words)
-    return ", ".join(words[:-1]) + " and " + words[-1]

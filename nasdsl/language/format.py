@@ -690,7 +690,7 @@ class _Layout:
                 self._pipe(prefix, node, suffix, indent, inside)
             case syntax.Choose():
                 self._choose(prefix, node, suffix, indent)
-            case syntax.List(items=items):
+            case syntax.List(items=items) if items:
                 self._bracket(f"{prefix}[", items, f"]{suffix}", indent, node.span)
             case syntax.Tuple(items=items):
                 self._bracket(f"{prefix}(", items, f"){suffix}", indent, node.span)

@@ -2,12 +2,17 @@
 
 from nasdsl.searching import (  # noqa: F401  (they register themselves)
     advantage,
+    enas,
+    darts,
+    drnas,
     gdas,
     local_search,
+    proxyless,
     random,
     random_search,
     regularized_evolution,
     reinforce,
+    snas,
 )
 from nasdsl.searching.assign import is_connected, sample_connected
 from nasdsl.searching.history import History, Trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -20,7 +21,9 @@ from nasdsl.training.seeds import derive, generator
 
 class ReinforceOptions(Config):
     lr: float = Field(
-        default=0.5, gt=0, description="learning rate of Adam; 0.5 for NAS-Bench-201, 0.01 for NATS-Bench"
+        default=0.01,
+        gt=0,
+        description="learning rate of Adam; 0.01 as for NATS-Bench, the example for NAS-Bench-201 has 0.5",
     )
     decay: float = Field(
         default=0.9, ge=0, lt=1, description="decay of the moving average that rewards are compared with"
@@ -37,9 +40,16 @@ class Reinforce(Replaying):
 
     Ours: the choices of a sub-list's candidates are Bernoulli, with p = sigmoid(α), put within its bounds; a genotype
     that breaks a ``require`` is drawn again.
+
+    The learning rate is that of NATS-Bench. The preset ``nasbench201`` has 0.5, the example of the code's manual for
+    NAS-Bench-201: within a hundred evaluations it settles on one genotype.
     """
 
     Options: ClassVar[type[Config]] = ReinforceOptions
+    presets: ClassVar[Mapping[str, Sequence[str]]] = {
+        "published": (),
+        "nasbench201": ("options.lr=0.5",),
+    }
 
     def __init__(self, space: Space, options: ReinforceOptions, seed: int) -> None:
         self.rows = {choice.name: row for row, choice in enumerate(space.choices)}

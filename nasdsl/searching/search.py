@@ -31,7 +31,7 @@ from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted, Stop, stopping
 from nasdsl.searching.run import Run
 from nasdsl.searching.settings import SearchSettings
-from nasdsl.searching.strategy import STRATEGIES, Path, Ranking, RewardDriven, WeightSharing
+from nasdsl.searching.strategy import STRATEGIES, Bilevel, Path, Ranking, RewardDriven, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, recalibrate
@@ -212,9 +212,14 @@ class Search:
             step = epoch * len(order) + i
             rate = learning_rate(settings.search, step, len(order))
             with seeded(settings.seed, "dropout", step):
-                self._weight_step(self.weight_half.take(order[i]), rate, step)
-                if strategy.learns:
-                    self._architecture_step(self.architecture_half.take(other[i % len(other)]), step)
+                batch = self.weight_half.take(order[i])
+                second = self.architecture_half.take(other[i % len(other)])
+                first = isinstance(strategy, Bilevel) and strategy.architecture_first
+                if first and strategy.learns:
+                    self._architecture_step(second, step, batch, rate)
+                self._weight_step(batch, rate, step)
+                if not first and strategy.learns:
+                    self._architecture_step(second, step, batch, rate)
             progress.step = i + 1
             if progress.step == len(order) and not self._rewards_left():
                 self._close_epoch(epoch, len(order), rate, reported)
@@ -257,15 +262,26 @@ class Search:
         self.progress.losses[0] += total / len(paths)
         self.progress.counts[0] += 1
 
-    def _architecture_step(self, batch: Split, step: int) -> None:
-        """One update of what the strategy learns; the weights stay as they are."""
+    def _architecture_step(self, batch: Split, step: int, training: Split, rate: float) -> None:
+        """One update of what the strategy learns; the weights stay as they are. ``training`` is the minibatch of the
+        weight step that it goes with."""
 
-        def loss(path: Path) -> Tensor:
+        def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
             with autocast(self.device, self.settings.precision):
-                value = self.task.objective.loss(self._outputs(path, batch), batch.targets)
+                value = self.task.objective.loss(self._outputs(path, batch), batch.targets, smoothing)
             self._finite(value, "the architecture parameters", step, path)
             return value
 
+        strategy = self.strategy
+        if isinstance(strategy, Bilevel) and strategy.unrolled:
+            recipe = self.settings.search
+            seen = augmented(training, recipe, generator(self.settings.seed, "augment", step))
+            set_learning_rate(self.optimizer, rate)
+            self.progress.losses[1] += strategy.unrolled_step(
+                self.supernet, lambda path: loss(path, seen, recipe.smoothing), loss, self.optimizer
+            )
+            self.progress.counts[1] += 1
+            return
         with self.supernet.frozen():
             self.progress.losses[1] += self.strategy.architecture_step(self.supernet, loss)
         self.progress.counts[1] += 1
@@ -369,7 +385,14 @@ class Search:
         )
 
     def _outputs(self, path: Path, batch: Split) -> Tensor:
-        outputs = self.supernet(*batch.inputs, genotype=path.genotype, gates=path.gates, gating=path.gating)
+        outputs = self.supernet(
+            *batch.inputs,
+            genotype=path.genotype,
+            gates=path.gates,
+            gating=path.gating,
+            mixture=path.mixture,
+            among=path.among,
+        )
         assert isinstance(outputs, Tensor)
         return outputs
 
@@ -395,8 +418,8 @@ class Search:
             "loss": progress.losses[0] / steps,
             "metric": progress.metric / steps,
         }
-        if self.strategy.learns:
-            about["architecture_loss"] = progress.losses[1] / max(1, progress.counts[1])
+        if progress.counts[1]:
+            about["architecture_loss"] = progress.losses[1] / progress.counts[1]
         if progress.rewarded:
             about["reward"] = progress.reward / progress.rewarded
         about |= {"lr": rate, **reported}

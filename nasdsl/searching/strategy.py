@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from nasdsl.searching.history import History
@@ -34,6 +35,9 @@ class Path:
     fewer candidates than the space allows, and a choice of one a tuple of them, whose outputs are then added), and for
     some choices of tensors a gate [K] that multiplies the candidate taken.
 
+    With ``mixture``, the weights [K] of every choice, there is no genotype: all candidates (or those positions that
+    ``among`` has for a choice) run and are blended.
+
     The rest speaks of a weight step. ``part`` is (i, n): the pass sees the i-th of n parts of the minibatch, a ghost
     batch with statistics of its own. ``weight`` multiplies its gradient; by default the mean over the step's paths is
     taken. ``l2`` · ½Σw² over the weights that the path uses is added to its loss.
@@ -45,6 +49,8 @@ class Path:
     part: tuple[int, int] = (0, 1)
     weight: float | None = None
     l2: float = 0.0
+    mixture: Mapping[str, Tensor] | None = None
+    among: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -121,6 +127,32 @@ class RewardDriven(WeightSharing, Protocol):
     def reward_step(self, score: Callable[[Path], Evaluation]) -> float:
         """One sample, and what is learned from it; gives the reward. ``score(path)`` evaluates on a minibatch that the
         weights don't see, a fresh one for each step."""
+        ...
+
+
+@runtime_checkable
+class Bilevel(WeightSharing, Protocol):
+    """Has architecture steps before weight steps, or such as look a weight step ahead (DARTS)."""
+
+    @property
+    def architecture_first(self) -> bool:
+        """Whether the architecture step of a minibatch comes before its weight step."""
+        ...
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether :meth:`unrolled_step` is called in place of :meth:`WeightSharing.architecture_step`."""
+        ...
+
+    def unrolled_step(
+        self,
+        supernet: Supernet,
+        training_loss: Callable[[Path], Tensor],
+        loss: Callable[[Path], Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> float:
+        """One update of what it learns; gives the loss. ``training_loss`` is that of the minibatch of the weight step,
+        which ``optimizer`` will make; the weights want gradients here, and are as they were afterwards."""
         ...
 
 

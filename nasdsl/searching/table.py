@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasdsl.diagnostics import did_you_mean, failure
+from nasdsl.diagnostics import NasError, did_you_mean, failure
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.space import Space
 
@@ -79,9 +79,9 @@ def read_table(path: Path, space: Space, *, search: str = "", report: str = "") 
     seen: dict[str, float] = {}
     told: dict[str, float] = {}
     for line, row in enumerate(rows, 2):
-        genotype = _plain(space, row) if plain else _nasbench201(path, line, space, row[ARCH])
+        entries = _plain(space, row) if plain else _nasbench201(path, line, space, row[ARCH])
+        genotype = _genotype(path, line, space, entries)
         try:
-            genotype = space.genotype(genotype)
             seen[genotype.text], told[genotype.text] = float(row[search]), float(row[report])
         except (ValueError, TypeError):
             raise failure(
@@ -102,6 +102,14 @@ def _column(path: Path, columns: Sequence[str], asked: str, default: Sequence[st
             "by default they are the first valid… and the last test…",
         )
     return asked or default[0]
+
+
+def _genotype(path: Path, line: int, space: Space, entries: Mapping[str, Taken]) -> Genotype:
+    try:
+        return space.genotype(entries)
+    except NasError as fault:
+        first = fault.diagnostics[0]
+        raise failure("N945", f"`{path}`, line {line}: {first.message}", first.help) from None
 
 
 def _plain(space: Space, row: Mapping[str, str]) -> dict[str, Taken]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -186,11 +187,14 @@ def test_bad_input_gets_a_message(
 
 
 def test_a_full_job_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nasdsl.training import Recipe
-
     monkeypatch.chdir(tmp_path)
+    train = pipeline.train
+
+    def train_shortly(network: Any, task: Any, recipe: Any, **options: Any) -> Any:
+        return train(network, task, recipe.model_copy(update={"epochs": 1}), **options)
+
     monkeypatch.setattr(pipeline, "search", functools.partial(pipeline.search, settings=["search.epochs=1"]))
-    monkeypatch.setattr(pipeline, "train", functools.partial(pipeline.train, recipe=Recipe(epochs=1)))
+    monkeypatch.setattr(pipeline, "train", train_shortly)
     code, out, err = nasdsl("demo", "--seed", "5")
     assert code == 0, err
     result = json.loads(Path("runs/demo-5/result.json").read_text())

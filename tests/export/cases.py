@@ -93,6 +93,17 @@ space net(hidden = 6) {
   op step(x, h: [D]) = tanh(linear(D)(x) + h)
   return t -> embedding(11, 6) -> scan(step, state = [hidden]) -> linear(3)
 }""",
+    "zeros in a scan, and a state that is left alone": """
+op edge = none: zero | skip: identity | dense: linear(6)
+cell rnn(x, h: [D], kept: [D]) {
+  e = concat([edge(x), h])
+  h = tanh(linear(D)(e) + kept)
+  return x + edge(h), h, kept
+}
+space net(hidden = 6) {
+  input x: [T, 6]
+  return x -> scan(rnn, state = [[hidden], [hidden]]) -> linear(3)
+}""",
     "repeated pipelines without a name": """
 space net(width = 4) {
   input x: [3, 8, 8]
@@ -163,6 +174,16 @@ space net(width = 4) {
   input x: int[T]
   y = embedding(9, 6)(x)
   return concat([edge(y), y], axis = 1) -> layernorm -> linear(3)
+}""",
+    "zeros whose size is a formula": """
+op edge = none: (conv(3, kernel = 3, stride = 2) -> zero) | conv: conv(3, kernel = 3, stride = 2)
+op dense = none: zero | dense: linear(6)
+space net(width = 4) {
+  input x: [3, T]
+  input words: int[K]
+  a = edge(x)
+  b = dense(embedding(9, 6)(words))
+  return (concat([a, edge(x)]) -> batchnorm), (concat([b, b], axis = 1) -> layernorm)
 }""",
     "squeeze and excite at several sizes": """
 op se(x: [C, H, W], r = 2) = x * (x -> global_avgpool -> linear(C // r) -> relu -> linear(C) -> sigmoid -> reshape([C, 1, 1]))

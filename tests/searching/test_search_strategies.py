@@ -38,6 +38,8 @@ def stub_loss(path: Path) -> Tensor:
     total = torch.tensor(float(sum(map(len, path.genotype))), dtype=torch.float64)
     for gate in path.gates.values():
         total = total + (gate * torch.arange(len(gate))).sum()
+    for weights in (path.mixture or {}).values():
+        total = total + (weights * torch.arange(len(weights))).sum()
     return total
 
 

@@ -1,0 +1,159 @@
+"""``nasdsl diff``: what one space has and another has not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nasdsl.cli import errors, options
+from nasdsl.diagnostics import NasError
+
+if TYPE_CHECKING:
+    from nasdsl.space.choice import Choice
+    from nasdsl.space.diff import Change, Difference
+    from nasdsl.space.space import Space
+
+TROUBLE = 2
+"""As with `diff`: 0 says that they are the same, 1 that they differ, 2 that they could not be compared."""
+
+LABELS = 12
+"""More candidates than this are cut short for people; ``--json`` has all."""
+
+
+def command(
+    before: Annotated[
+        str, typer.Argument(metavar="A", help="A .nas file, or a space that ships.", show_default=False)
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    settings: options.SetOption = None,
+    space_name: options.SpaceOption = None,
+    limits: options.LimitOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Tell which choices, candidates and architectures one space has and another has not, with exact counts.
+
+    Choices are matched by their names and candidates by their labels. Ends with 0 where the spaces are the same, with 1
+    where they differ and with 2 where they can't be compared. `--set` and `--space` hold for both.
+
+    Examples:
+
+        nasdsl diff darts mine.nas
+        nasdsl diff old.nas new.nas --json
+    """
+    from nasdsl.space.diff import compare
+
+    try:
+        a = options.load_space(before, settings, space_name, limits)
+        b = options.load_space(after, settings, space_name, limits)
+        found = compare(a, b)
+    except NasError as fault:
+        errors.report(fault)
+        raise typer.Exit(TROUBLE) from None
+    if as_json:
+        print(json.dumps(as_data(found, a, b), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(as_text(found, a, b, before, after)))
+    if not found.is_empty:
+        raise typer.Exit(errors.MENDABLE)
+
+
+def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> Iterator[str]:
+    """The difference for people."""
+    from nasdsl.report.tables import number
+    from nasdsl.space.diff import only_in
+
+    if found.is_empty:
+        yield f"the same: {number(found.both)} architectures"
+        return
+    for choice in found.lost:
+        yield f"- choice {choice.name}: {_candidates(choice)}"
+    for choice in found.gained:
+        yield f"+ choice {choice.name}: {_candidates(choice)}"
+    for change in found.changed:
+        yield f"~ choice {change.name}: {'; '.join(_change(change))}"
+    if found.lost or found.gained or found.changed:
+        yield ""
+    rows = [
+        ("", before, found.before),
+        ("", after, found.after),
+        ("=", "in both", found.both),
+        ("-", "only in the first", found.architectures_lost),
+        ("+", "only in the second", found.architectures_gained),
+    ]
+    width = max(len(name) for _, name, _ in rows)
+    digits = max(len(number(count)) for *_, count in rows)
+    for sign, name, count in rows:
+        yield f"{sign or ' '} {name:<{width}}  {number(count):>{digits}}"
+    if found.networks is False:
+        yield "the genotypes are the same, but not the networks that they stand for"
+    for sign, wanted, one, other in (
+        ("-", found.architectures_lost, a, b),
+        ("+", found.architectures_gained, b, a),
+    ):
+        example = only_in(one, other) if wanted else None
+        if example is not None:
+            yield f"{sign} for example {example.text}"
+
+
+def _candidates(choice: Choice) -> str:
+    labels = " | ".join(choice.labels[:LABELS]) + (" | …" if len(choice.labels) > LABELS else "")
+    return f"{choice.pick} of {labels}" if choice.is_sublist else labels
+
+
+def _change(change: Change) -> Iterator[str]:
+    if change.lost:
+        yield "- " + ", ".join(change.lost)
+    if change.gained:
+        yield "+ " + ", ".join(change.gained)
+    if change.pick is not None:
+        yield f"takes {change.pick[1]} instead of {change.pick[0]}"
+    if change.where is not None:
+        yield f"exists {_where(change.where[1])} instead of {_where(change.where[0])}"
+
+
+def _where(condition: str | None) -> str:
+    return "always" if condition is None else f"where {condition}"
+
+
+def as_data(found: Difference, a: Space, b: Space) -> dict[str, Any]:
+    """The difference for machines; counts are text, as they may be too large for numbers."""
+    from nasdsl.space.diff import only_in
+
+    lost = only_in(a, b) if found.architectures_lost else None
+    gained = only_in(b, a) if found.architectures_gained else None
+    return {
+        "equal": found.is_empty,
+        "choices": {
+            "lost": [_choice(choice) for choice in found.lost],
+            "gained": [_choice(choice) for choice in found.gained],
+            "changed": [
+                {
+                    "name": change.name,
+                    "lost": list(change.lost),
+                    "gained": list(change.gained),
+                    "pick": list(change.pick) if change.pick is not None else None,
+                    "where": list(change.where) if change.where is not None else None,
+                }
+                for change in found.changed
+            ],
+        },
+        "architectures": {
+            "before": str(found.before),
+            "after": str(found.after),
+            "both": str(found.both),
+            "lost": str(found.architectures_lost),
+            "gained": str(found.architectures_gained),
+        },
+        "networks": {None: None, True: "equal", False: "different"}[found.networks],
+        "examples": {
+            "lost": None if lost is None else dict(lost),
+            "gained": None if gained is None else dict(gained),
+        },
+    }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {"name": choice.name, "candidates": list(choice.labels), "pick": choice.pick}
