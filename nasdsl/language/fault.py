@@ -26,6 +26,7 @@ class Complaint:
 def mended(place: Span, replacement: str, lead: str = "write") -> str:
     """A help line with the line of ``place`` as it should be: ``replacement`` instead of the place.
 
+    >>> from nasdsl.diagnostics import Source
     >>> source = Source("s.nas", "  y = conv(3 stride = 2)")
     >>> mended(Span(source, 12, 12), ",")
     'write `y = conv(3, stride = 2)`'

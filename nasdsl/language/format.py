@@ -394,6 +394,8 @@ class _Layout:
         previous: syntax.Node | None = None
         for statement in statements:
             known = self._known(statement.span)
+            if isinstance(previous, syntax.Import) and not isinstance(statement, syntax.Import):
+                self._blank()
             if known:
                 last = self._comments_before(statement.span.start, indent, last, first)
             if len(self.lines) > first and self._parted(last, previous, statement, top):
@@ -425,21 +427,8 @@ class _Layout:
     def _parted(self, last: int, previous: syntax.Node | None, statement: syntax.Node, top: bool) -> bool:
         """Whether a blank line stands before a statement."""
         if self._known(statement.span):
-            if last >= 0 and self._blank_between(last, statement.span.start):
-                return True
-            commented = (
-                previous is not None
-                and last > previous.span.end
-                and not self._broken_between(previous.span.end, last)
-            )
-            return (
-                isinstance(previous, syntax.Import)
-                and not isinstance(statement, syntax.Import)
-                and (commented or last == previous.span.end)
-            )
-        if previous is None:
-            return False
-        return top and not isinstance(statement, syntax.Import)
+            return last >= 0 and self._blank_between(last, statement.span.start)
+        return previous is not None and top and not isinstance(statement, syntax.Import)
 
     def _blank(self) -> None:
         if self.lines and self.lines[-1]:

@@ -384,6 +384,8 @@ def _alone(fault: Fault) -> Diagnostic | None:
             tokens.span(name),
             help=mended(_start(tokens.span(name)), "from "),
         )
+    if _is_label(tokens, name):
+        return None
     if fault.inside == "file":
         return Diagnostic(
             "N008",
@@ -406,8 +408,6 @@ def _alone(fault: Fault) -> Diagnostic | None:
             "COMMA",
         ):
             return None
-    if _is_label(tokens, name):
-        return None
     return _unused(tokens, name)
 
 
@@ -592,7 +592,8 @@ def _parting(fault: Fault, left: str, right: str) -> str:
         return mended(fault.gap, ",")
     if fault.new_line:
         return mended(_start(fault.place), "-> ", "to go on with the line above, write")
-    product = left.endswith(")") and fault.next not in ("LPAR", "ARROW")
+    group = fault.tokens.role(fault.tokens.partner.get(fault.index - 1, -1)) == "group"
+    product = group and fault.next not in ("LPAR", "ARROW")
     if product or "NUMBER" in (fault.previous, fault.kind):
         return "write the operator that belongs between them"
     return f"{mended(fault.gap, ' ->')}, or the operator you mean"
@@ -855,7 +856,7 @@ def _one_candidate(fault: Fault) -> Diagnostic | None:
     """`| relu` alone."""
     if "VBAR" not in fault.accepts or not fault.after_value:
         return None
-    if fault.kind in VALUE_STARTS and not fault.new_line:
+    if fault.kind in VALUE_STARTS and (not fault.new_line or _is_label(fault.tokens, fault.index)):
         return None
     bar = fault.stands("VBAR", since=("COMMA", "EQUAL"))
     if bar is None or fault.tokens.kind(bar - 1) in VALUE_ENDS:

@@ -69,7 +69,7 @@ class Blending:
     batch_norm: ClassVar[Policy] = "batch"
 
     def __init__(self, space: Space, options: Any, seed: int) -> None:
-        self.mixture = space.mixture()
+        space.mixture()  # raises where there is none
         self.space = space
         self.options = options
         self.seed = seed

@@ -301,7 +301,7 @@ class OneOf:
         return (int(torch.multinomial(self.log_p.detach().exp(), 1, generator=random)),)
 
     def likeliest(self) -> tuple[int, ...]:
-        return (int(self.log_p.argmax()),)
+        return (int(self.log_p.detach().argmax()),)
 
     def log_probability(self, taken: tuple[int, ...]) -> Tensor:
         return self.log_p[taken[0]]
@@ -440,14 +440,17 @@ class Controller(nn.Module):
         size = options.hidden
         lists = [c.labels for c in space.choices if c.name not in self.inputs]
         self.families = {labels: i for i, labels in enumerate(dict.fromkeys(lists))}
-        kinds = {"dtype": torch.float64}
-        self.cells = nn.ModuleList(nn.LSTMCell(size, size, **kinds) for _ in range(options.layers))
-        self.start = nn.Parameter(torch.empty(size, **kinds))
-        self.embeddings = nn.ParameterList(torch.empty(len(f), size, **kinds) for f in self.families)
-        self.heads = nn.ParameterList(torch.empty(len(f), size, **kinds) for f in self.families)
-        self.anchor_weight = nn.Parameter(torch.empty(size, size, **kinds))
-        self.query_weight = nn.Parameter(torch.empty(size, size, **kinds))
-        self.attention = nn.Parameter(torch.empty(size, **kinds))
+        self.cells = nn.ModuleList(
+            nn.LSTMCell(size, size, dtype=torch.float64) for _ in range(options.layers)
+        )
+        self.start = nn.Parameter(torch.empty(size, dtype=torch.float64))
+        self.embeddings = nn.ParameterList(
+            torch.empty(len(f), size, dtype=torch.float64) for f in self.families
+        )
+        self.heads = nn.ParameterList(torch.empty(len(f), size, dtype=torch.float64) for f in self.families)
+        self.anchor_weight = nn.Parameter(torch.empty(size, size, dtype=torch.float64))
+        self.query_weight = nn.Parameter(torch.empty(size, size, dtype=torch.float64))
+        self.attention = nn.Parameter(torch.empty(size, dtype=torch.float64))
         random = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -457,8 +460,8 @@ class Controller(nn.Module):
         for labels, i in self.families.items():
             if any(label in options.op_bias for label in labels):
                 start = [options.op_bias.get(label, 0.0) for label in labels]
-                self.biases[str(i)] = nn.Parameter(torch.tensor(start, **kinds))
-        self._zeros = torch.zeros(size, **kinds)
+                self.biases[str(i)] = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+        self._zeros = torch.zeros(size, dtype=torch.float64)
 
     def run(self, pick: Pick) -> Trace:
         """Decides every choice that exists by what ``pick`` takes of its distribution."""
@@ -582,7 +585,8 @@ def input_choices(space: Space) -> dict[str, tuple[Source, ...]]:
     A choice may be used many times (in a cell): its first use counts.
     """
     graph, table = space.graph, space.table
-    order = {choice.index: i for i, choice in enumerate(space.ordered_choices)}
+    ordered = space.ordered_choices
+    order = {choice.index: i for i, choice in enumerate(ordered)}
     owner = {v: choice for choice in space.choices for v in choice.variables}
     first_use: dict[int, list[list[int]]] = {}
     rests: dict[int, int] = {}  # for each node, a bit for each choice that its value rests on
@@ -631,14 +635,16 @@ def input_choices(space: Space) -> dict[str, tuple[Source, ...]]:
                 mask |= rests[id] & before
             masks.append(mask)
         tops = [mask.bit_length() for mask in masks]
-        ordered = space.ordered_choices
-        found[choice.name] = tuple(
-            Source(
-                tuple(ordered[i].index for i in range(top - 1, -1, -1) if mask >> i & 1),
-                None if tops.count(top) == 1 and mask else "/".join(map(str, sorted(nodes))),
-            )
-            for nodes, mask, top in zip(reads, masks, tops, strict=True)
-        )
+        sources = []
+        for k, (nodes, mask, top) in enumerate(zip(reads, masks, tops, strict=True)):
+            rested = tuple(ordered[i].index for i in range(top - 1, -1, -1) if mask >> i & 1)
+            own = None if mask else "the input"
+            if tops.count(top) > 1:
+                # In its first use a cell may be given the same tensor twice.
+                same = [i for i, other in enumerate(reads) if other == nodes]
+                own = "/".join(map(str, sorted(nodes))) + f"#{same.index(k)}"
+            sources.append(Source(rested, own))
+        found[choice.name] = tuple(sources)
     return found
 
 

@@ -198,7 +198,9 @@ class _Reader:
         self.diagrams: list[Diagram] = []
         for entry in document["diagrams"]:
             if isinstance(entry, dict):
-                self.diagrams.append(self.table.leaf(self.value(entry["value"])))
+                value = self.value(entry["value"])
+                # A list of sizes is one value of a diagram.
+                self.diagrams.append(self.table.leaf(tuple(value) if isinstance(value, list) else value))
             else:
                 variable, *cases = entry
                 if not 0 <= variable < LEAF:

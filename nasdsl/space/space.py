@@ -395,7 +395,11 @@ class Space:
 
     def mixture(self, among: Mapping[str, Collection[int]] | None = None) -> Architecture:
         """Every candidate of every choice, or those ``among`` which one is, blended; see :mod:`nasdsl.space.mixture`."""
-        return mixture(self, among or {})
+        return mixture(self, among) if among else self._mixture
+
+    @cached_property
+    def _mixture(self) -> Architecture:
+        return mixture(self, {})
 
     def measure(self, genotype: Mapping[str, Taken]) -> Measures:
         """Params, FLOPs and activation memory of one architecture, exactly."""

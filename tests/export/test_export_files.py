@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -222,6 +223,16 @@ def test_largest_difference() -> None:
     assert largest_difference(torch.tensor([nan, 1.0]), torch.tensor([nan, 1.0])) == 0
     assert largest_difference(torch.tensor([nan, 1.0]), a) == float("inf")
     assert largest_difference(a, torch.zeros(3)) == float("inf")
+
+
+def test_weights_and_inputs_in_channels_last_order(net: Network, tmp_path: Path) -> None:
+    """As a trainer leaves them: other strides mean other kernels, which may differ in the last digit."""
+    other = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    (image,) = cases.inputs(net, batch=4)
+    report = export(
+        other, tmp_path / "a", ["python"], sample_inputs=image.to(memory_format=torch.channels_last)
+    )
+    assert report.largest_difference == 0
 
 
 # --- the folder -------------------------------------------------------------------------------------

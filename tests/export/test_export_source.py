@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from nasdsl.diagnostics import NasError
 from nasdsl.export.network import Network
 from nasdsl.export.source import write_blueprint, write_source
 from nasdsl.pipeline import load, loads
 from nasdsl.resources import spaces
 from tests.export import cases
+from tests.export.random_spaces import Author
 
 SEEDS = int(os.environ.get("NASDSL_EXPORT_SEEDS", "4"))
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -87,6 +89,18 @@ def test_spaces_that_are_hard_to_write(name: str) -> None:
         same_network(cases.make(space, seed))
 
 
+@pytest.mark.parametrize("seed", range(8 * SEEDS))
+def test_random_spaces(seed: int) -> None:
+    try:
+        space = loads(Author(seed).space())
+    except NasError as error:
+        # Two candidates that happen to read the same need labels.
+        assert error.diagnostics[0].code == "N402"
+        return
+    for genotype in range(2):
+        same_network(cases.make(space, genotype))
+
+
 def test_it_is_formatted_and_clean(tmp_path: Path) -> None:
     """As `ruff format` and `ruff check` would have it, and valid in Python 3.10."""
     for name in cases.SHIPPED:
@@ -98,6 +112,9 @@ def test_it_is_formatted_and_clean(tmp_path: Path) -> None:
         for seed in range(2):
             source = write_blueprint(cases.make(cases.hard(name), seed).blueprint)
             (tmp_path / f"hard{number}_{seed}.py").write_text(source)
+    for seed in range(8, 16):
+        source = write_blueprint(cases.make(loads(Author(seed).space()), 0).blueprint)
+        (tmp_path / f"random_{seed}.py").write_text(source)
     ruff = [sys.executable, "-m", "ruff"]
     options = ["--isolated", "--line-length", "100", "--target-version", "py310", "--no-cache", str(tmp_path)]
     shown = subprocess.run([*ruff, "format", "--diff", *options], capture_output=True, text=True, check=False)

@@ -311,23 +311,25 @@ def test_odd_texts_that_do_not(text: str, code: str) -> None:
 
 
 def check(text: str) -> None:
+    found = None
     try:
         parse_text(text)
     except NasError as error:
-        assert error.diagnostics
-        for diagnostic in error.diagnostics:
-            assert diagnostic.span is not None
-            assert 0 <= diagnostic.span.start <= diagnostic.span.end <= len(text)
-        assert render_all(error.diagnostics)
+        found = error.diagnostics
+    if found is None:
+        return
+    assert found and render_all(found)
+    for diagnostic in found:
+        assert diagnostic.span is not None
+        assert 0 <= diagnostic.span.start <= diagnostic.span.end <= len(text)
 
 
 anything = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-words = st.sampled_from(
-    "space op cell input for in if else then return require shared from import as choose of and or not true "
-    'x y conv 3 2.5 5M 3x .5 "a" "b ( ) [ ] { } , : = | -> + - * // == <= < .. ~ é → ** && \n \n # ##'.split(
-        " "
-    )
-)
+WORDS = """
+space op cell input for in if else then return require shared from import as choose of and or not true x y conv
+3 2.5 5M 3x .5 "a" "b ( ) [ ] { } , : = | -> + - * // == <= < .. ~ é → ** && # ##
+"""
+words = st.sampled_from([*WORDS.split(), "\n", "\n"])
 
 
 @anything

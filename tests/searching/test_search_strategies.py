@@ -28,6 +28,16 @@ def space_named(name: str) -> Space:
     return load(FilePath(resources.spaces()) / f"{name}.nas")
 
 
+@cache
+def home(name: str) -> Space:
+    """A small space that a strategy can handle."""
+    try:
+        make(name, space_named("quickstart"))
+    except NasError:
+        return space_named("nasbench201")
+    return space_named("quickstart")
+
+
 def make(name: str, space: Space, seed: int = 0) -> Strategy:
     kind = STRATEGIES.find(name)
     return kind(space, kind.Options(), seed)
@@ -69,7 +79,12 @@ def proposals(strategy: Strategy, limit: int = 5) -> list[Genotype]:
 @pytest.mark.parametrize("space", SHIPPED)
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_proposes_lies_in_the_space(name: str, space: str) -> None:
-    strategy = make(name, space_named(space))
+    try:
+        strategy = make(name, space_named(space))
+    except NasError as error:
+        # What it can't handle it says at once.
+        assert {d.code for d in error.diagnostics} <= {"N506", "N942"}
+        return
     advance(strategy, 3)
     found = proposals(strategy, 2)
     assert found
@@ -90,7 +105,7 @@ def test_same_seed_same_sequence_another_seed_another(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_remembers_is_all_that_it_needs(name: str) -> None:
-    space = space_named("quickstart")
+    space = home(name)
     whole, first = make(name, space), make(name, space)
     advance(whole, 4)
     advance(first, 4)
@@ -105,7 +120,7 @@ def test_what_it_remembers_is_all_that_it_needs(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_failed_trial_does_no_harm(name: str) -> None:
-    space = space_named("quickstart")
+    space = home(name)
     strategy = make(name, space)
     history = History([Trial(space.sample(0), float("nan"), float("nan"))])
     genotype = strategy.propose(history)
