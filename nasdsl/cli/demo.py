@@ -72,6 +72,7 @@ def run(
     from nasdsl import pipeline
     from nasdsl.export.latency import onnx_latency
     from nasdsl.report.closing import COMPARED, Closing, Contender
+    from nasdsl.report.progress import genotype_text
     from nasdsl.searching import sample_connected, settings_for
 
     stage(f"1/4  nasdsl search {SPACE} --task {TASK} --strategy {STRATEGY} --preset {PRESET} --seed {seed}")
@@ -94,7 +95,7 @@ def run(
         result = pipeline.train(network, task, recipe, seed=seed, device=device, precision=precision)
         size = space.measure(genotype)
         progress.say(
-            f"{name:<8}  {task.objective.name} {result.test.metric:.4f}  {size.params:>6} params  {genotype.text}"
+            f"{name:<8}  {task.objective.name} {result.test.metric:.4f}  {size.params:>6} params  {genotype_text(genotype)}"
         )
         return network, Contender(dict(genotype), result.test.metric, size.params, size.flops)
 

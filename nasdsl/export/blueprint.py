@@ -8,14 +8,15 @@ are both made from the blueprint, so their state dicts have the same names.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nasdsl.diagnostics import failure
 from nasdsl.export.holes import call_signature, find_holes, walk
-from nasdsl.export.names import class_name, free, identifier, numbered, plural, snake_case
+from nasdsl.export.names import identifier, numbered, plural
+from nasdsl.export.naming import name_classes
 from nasdsl.export.parameters import Parameter, Sizes, Slot, fill
 from nasdsl.export.structure import (
     Call,
@@ -28,7 +29,6 @@ from nasdsl.export.structure import (
     find_structure,
     item_at,
 )
-from nasdsl.operations.execute import is_torch
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.operation import Catalogue
 
@@ -54,6 +54,8 @@ class Plan:
     values: dict[Slot, Any] = field(default_factory=dict)
     """What stands in the code for each number: the number, or an expression over the parameters."""
     doc: str | None = None
+    traits: tuple[str, ...] = ()
+    """What tells it from other classes of its definition."""
 
     @property
     def is_function(self) -> bool:
@@ -98,7 +100,7 @@ def draw_blueprint(architecture: Architecture, catalogue: Catalogue) -> Blueprin
         dissolved |= apart
     drafter = _Drafter(structure)
     plans = drafter.draft()
-    _name_classes(plans)
+    name_classes(plans, drafter.plan_of)
     for plan in plans:
         _name_attributes(plan)
         _settle_parameters(plan, drafter.plan_of, structure)
@@ -449,85 +451,6 @@ def _cells(name: str) -> str:
 
 
 # --- names -----------------------------------------------------------------------------------------
-
-
-def _name_classes(plans: Sequence[Plan]) -> None:
-    taken = {"Tensor", "Path"} | _helper_names(plans)
-    *inner, top = plans
-    for plan, name in zip(inner, _telling_names(inner), strict=True):
-        plan.name = free(name, taken)
-        taken.add(plan.name)
-    wanted = class_name(top.definition)
-    top.name = wanted if wanted not in taken else free(f"{wanted}Network", taken)
-
-
-def _telling_names(plans: Sequence[Plan]) -> list[str]:
-    """Classes are named after their definition; variants of one by what only they do, or else by number."""
-    groups: dict[str, list[Plan]] = defaultdict(list)
-    for plan in plans:
-        groups[class_name(plan.definition)].append(plan)
-    suffixes: dict[Plan, str] = {}
-    for name, variants in groups.items():
-        found = _suffixes(variants)
-        clash = len(set(found)) < len(found) or any(name + suffix in groups for suffix in found if suffix)
-        for number, (plan, suffix) in enumerate(zip(variants, found, strict=True), 1):
-            suffixes[plan] = str(number) if clash else suffix
-    names = []
-    for plan in plans:
-        name = class_name(plan.definition) + suffixes[plan]
-        names.append(snake_case(name) if plan.is_function else name)
-    return names
-
-
-def _suffixes(variants: Sequence[Plan]) -> list[str]:
-    """For each variant of a definition something that none of the others does, or else does as often."""
-    if len(variants) == 1:
-        return [""]
-    deeds = [_deeds(plan.pattern) for plan in variants]
-    once = _telling_apart([[(deed, 1) for deed in mine] for mine in deeds])
-    return once if len(set(once)) == len(once) else _telling_apart([_counted(mine) for mine in deeds])
-
-
-def _telling_apart(deeds: Sequence[Sequence[tuple[str, int]]]) -> list[str]:
-    found = []
-    for mine in deeds:
-        others = {deed for other in deeds if other is not mine for deed in other}
-        found.append(next((deed[0] for deed in mine if deed not in others), ""))
-    return found
-
-
-def _counted(deeds: Sequence[str]) -> list[tuple[str, int]]:
-    counts: Counter[str] = Counter()
-    found = []
-    for deed in deeds:
-        counts[deed] += 1
-        found.append((deed, counts[deed]))
-    return found
-
-
-def _deeds(use: Use) -> list[str]:
-    """What a body does, step by step, as a class would be named after it."""
-    found = []
-    for _, item in walk(use.items):
-        if isinstance(item, Call):
-            residual = item.step.operation == "sum" and set(item.reads) & set(use.reads)
-            found.append("Residual" if residual else class_name(item.step.operation))
-        elif isinstance(item, Use):
-            found.append(class_name(item.definition))
-        elif isinstance(item, Loop):
-            found += [class_name(turn.definition) for turn in item.uses]
-    return found
-
-
-def _helper_names(plans: Sequence[Plan]) -> set[str]:
-    return {
-        call.call.target.rpartition(".")[2]
-        for plan in plans
-        for _, call in _calls(plan.pattern, ())
-        if call.call is not None
-        and call.call.kind in ("module", "function")
-        and not is_torch(call.call.target)
-    }
 
 
 def _held(items: Sequence[Item]) -> Iterator[Item]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasdsl.export.blueprint import Plan, is_single
-from nasdsl.export.holes import Path, keywords
+from nasdsl.export.holes import Path, is_activation, keywords
 from nasdsl.export.layout import (
     INDENT,
     WIDTH,
@@ -320,6 +320,8 @@ class _Writer:
         if item.borrows is not None:
             nodes.append(self._borrowed(item))
         name = call_.target if is_torch(call_.target) else call_.target.rpartition(".")[2]
+        if is_activation(item):
+            name = literal(self._value((path, "target"), Symbol(name)))
         return Expression(call(name, *nodes, *settings), refs, depth=depth, uses=uses)
 
     def _operator(self, item: Call, path: Path, given: Sequence[Expression]) -> Expression:
@@ -372,7 +374,12 @@ class _Writer:
         assert item.call is not None
         nodes: list[Node] = []
         for position, value in enumerate(item.call.args):
-            nodes.append(literal(self._value((path, position), value)))
+            if (path, (position, 0)) in self.plan.values:
+                nodes.append(
+                    literal(tuple(self._value((path, (position, axis))) for axis in range(len(value))))
+                )
+            else:
+                nodes.append(literal(self._value((path, position), value)))
         for name in keywords(calls):
             nodes.append(f"{name}={literal(self._value((path, name), item.call.kwargs.get(name)))}")
         return nodes

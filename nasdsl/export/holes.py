@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-from nasdsl.export.parameters import Hole, Parameter, same
+from nasdsl.export.parameters import SIZES, Hole, Parameter, Reference, same
 from nasdsl.export.structure import Call, Item, Key, Loop, Scan, Use, item_at
-from nasdsl.operations.execute import resolve
+from nasdsl.operations.execute import is_torch, resolve
 from nasdsl.space.operation import TorchCall
 from nasdsl.space.size import Size
 
@@ -67,15 +67,33 @@ def _call_holes(path: Path, alike: Sequence[Call]) -> Iterator[Hole]:
                 yield Hole((path, axis), "size", tuple(item.step.shape.dims[axis] for item in alike))
         return
     calls = [item.call for item in alike if item.call is not None]
+    if is_activation(alike[0]):
+        yield Hole((path, "target"), "act", tuple(Reference(call.target) for call in calls))
+        return
     roles = _roles(calls[0], len(alike[0].step.inputs))
     for position, value in enumerate(calls[0].args):
-        if is_number(value):
-            role = roles[position] if position < len(roles) else "value"
-            yield Hole((path, position), role, tuple(call.args[position] for call in calls))
+        if not is_number(value):
+            continue
+        role = roles[position] if position < len(roles) else "value"
+        values = [call.args[position] for call in calls]
+        if role == "dims" and len({len(dims) for dims in values}) == 1:
+            # The sizes of a shape are numbers of their own: most are sizes that the class knows already.
+            for axis in range(len(values[0])):
+                yield Hole((path, (position, axis)), "size", tuple(dims[axis] for dims in values), SIZES)
+        else:
+            yield Hole((path, position), role, tuple(values))
     for name in keywords(calls):
         values = tuple(call.kwargs[name] if name in call.kwargs else _default(call, name) for call in calls)
         if all(is_number(value) for value in values):
             yield Hole((path, name), name, values)
+
+
+def is_activation(item: Call) -> bool:
+    """Whether it is a function of torch's that takes one tensor and nothing else, so that it may be a parameter."""
+    call = item.call
+    if call is None or call.kind != "function" or call.args or call.kwargs or call.listed:
+        return False
+    return is_torch(call.target) and len(item.step.inputs) == 1 and item.borrows is None
 
 
 def keywords(calls: Sequence[TorchCall]) -> list[str]:
@@ -136,6 +154,8 @@ def call_signature(item: Call) -> Hashable:
             _axis_of(dim, source) if isinstance(dim, Size) else "number" for dim in item.step.shape.dims
         )
         return ("zeros", dims, item.step.shape.dtype)
+    if is_activation(item):
+        return ("function", "activation")
     keep = {n for n, v in call.kwargs.items() if not (is_number(v) and _has_number_default(call, n))}
     return (
         call.kind,

@@ -32,6 +32,17 @@ _LARGEST_RATIO = 8
 _HIDDEN_BASE = 3
 
 
+SIZES = "size"
+"""The family of sizes that are written as channels where they are equal to some."""
+
+
+class Reference(str):
+    """The name of a function of torch's, as a value."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class Symbol(str):
     """An expression over parameters that stands in the code where a number would."""
 
@@ -114,10 +125,10 @@ def fill(
     found: list[Parameter] = []
     parameter_of: dict[int, Parameter] = {}
     # As many groups as channels is said in channels.
-    for hole in sorted(open_holes, key=lambda hole: hole.family == "groups"):
+    for hole in sorted(open_holes, key=lambda hole: hole.family in ("groups", SIZES)):
         if hole in paddings:
             continue
-        families = (CHANNELS, "groups") if hole.family == "groups" else (hole.family,)
+        families = (CHANNELS, hole.family) if hole.family in ("groups", SIZES) else (hole.family,)
         parameter = next(
             (p for p in found if p.family in families and all(map(same, p.values, hole.values))), None
         )
@@ -292,6 +303,8 @@ def _padding(kernel: Any, dilation: Any, kernels: Sequence[int]) -> Any:
 
 
 def _type(value: Any) -> str:
+    if isinstance(value, Reference):
+        return "Callable[[Tensor], Tensor]"
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):

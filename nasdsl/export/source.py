@@ -83,7 +83,7 @@ def _genotype(genotype: Mapping[str, Taken]) -> str:
 
 
 def _imports(code: str) -> str:
-    lines = []
+    lines = ["from collections.abc import Callable", ""] if re.search(r"\bCallable\b", code) else []
     if re.search(r"\btorch\.", code):
         lines.append("import torch")
     if re.search(r"\bF\.", code):

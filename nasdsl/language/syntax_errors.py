@@ -396,17 +396,11 @@ def _alone(fault: Fault) -> Diagnostic | None:
     if fault.inside != "body":
         return None
     if name == fault.index and tokens.kind(name - 1) != "RBRACE" and name > 0:
-        above = tokens.indent(name - 1)
-        if tokens.indent(name) > above or (
-            tokens.kind(fault.head) in ("OP", "CELL") and _is_label(tokens, name)
-        ):
+        # Further in than the line above: meant to go on with it.
+        if tokens.indent(name) > tokens.indent(name - 1):
             return None
     elif name != fault.index:
-        if fault.kind in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"} or fault.kind in (
-            "EQUAL",
-            "COLON",
-            "COMMA",
-        ):
+        if fault.kind in VALUE_STARTS - {"LPAR", "LSQB", "MINUS"} | {"EQUAL", "COLON", "COMMA"}:
             return None
     return _unused(tokens, name)
 

