@@ -42,10 +42,10 @@ format: $(VENV)/installed-dev  ## put Python and .nas files into their one layou
 	$(BIN)/ruff format .
 	$(BIN)/nasdsl fmt $$(find spaces examples -name '*.nas')
 
-bench: $(VENV)/installed-dev  ## time what is promised to be fast
-	@found=0; for script in benchmarks/*.py; do \
-		[ -f "$$script" ] || continue; found=1; echo "== $$script"; $(BIN)/python "$$script"; \
-	done; [ $$found = 1 ] || echo "no benchmarks yet"
+bench: $(VENV)/installed-dev  ## measure what is promised: counts, messages, speed
+	@for script in $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))); do \
+		name=$$(basename $$script .py); echo "== benchmarks/$$name"; $(BIN)/python -m benchmarks.$$name; \
+	done
 
 wheel: $(VENV)/installed-dev  ## build the wheel and the sdist into dist/
 	$(BIN)/hatchling build

@@ -55,6 +55,16 @@ def test_every_space_compiles(text: str) -> None:
     assert pipeline.loads(text).count() >= 1
 
 
+def test_every_command_is_in_the_table() -> None:
+    listed = re.findall(r"^\| `nasdsl (\w+)", README, re.MULTILINE)
+    assert sorted(listed) == sorted(str(command.name) for command in app.registered_commands)
+
+
+def test_what_is_linked_is_there() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
 def test_what_make_is_asked_for_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE):

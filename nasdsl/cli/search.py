@@ -14,7 +14,7 @@ def command(
     file: options.FileArgument,
     task: options.TaskOption = "digits",
     strategy: Annotated[
-        str, typer.Option(metavar="NAME", help="Who decides what is trained and what wins: gdas, random.")
+        str, typer.Option(metavar="NAME", help="Who decides what is trained and what wins: gdas, random, …")
     ] = "gdas",
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="The published settings, or those of a short demo.")

@@ -75,13 +75,13 @@ def _call_holes(path: Path, alike: Sequence[Call]) -> Iterator[Hole]:
         if not is_number(value):
             continue
         role = roles[position] if position < len(roles) else "value"
-        values = [call.args[position] for call in calls]
-        if role == "dims" and len({len(dims) for dims in values}) == 1:
+        given = tuple(call.args[position] for call in calls)
+        if role == "dims" and len({len(dims) for dims in given}) == 1:
             # The sizes of a shape are numbers of their own: most are sizes that the class knows already.
-            for axis in range(len(values[0])):
-                yield Hole((path, (position, axis)), "size", tuple(dims[axis] for dims in values), SIZES)
+            for axis in range(len(given[0])):
+                yield Hole((path, (position, axis)), "size", tuple(dims[axis] for dims in given), SIZES)
         else:
-            yield Hole((path, position), role, tuple(values))
+            yield Hole((path, position), role, given)
     for name in keywords(calls):
         values = tuple(call.kwargs[name] if name in call.kwargs else _default(call, name) for call in calls)
         if all(is_number(value) for value in values):

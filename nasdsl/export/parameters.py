@@ -207,7 +207,9 @@ def _rank(parameter: Parameter, inputs: Sequence[Sizes]) -> tuple[int, int]:
         return 0, place
     if parameter.default is not None:
         return 3, 0
-    return (2, 0) if parameter.family == "list" else (1, 0)
+    if parameter.family == "list":
+        return 2, 0
+    return 1, parameter.annotation.startswith("Callable")
 
 
 def _name(

@@ -100,10 +100,6 @@ class Fault:
         return "CHOOSE" in self.accepts
 
     @property
-    def wants_statement(self) -> bool:
-        return "RETURN" in self.accepts and self.previous in ("LBRACE", "RBRACE", "")
-
-    @property
     def after_value(self) -> bool:
         return self.previous in VALUE_ENDS and not self.wants_value and not self.after_body
 

@@ -132,6 +132,7 @@ class Trace:
         self.root: Use | None = None
         self._by_scope: dict[int, Use] = {}
         self._binding: list[Use] = []
+        self._candidates: dict[Key, Sequence[Any]] = {}
         self._fresh: set[Key] = set()
         self._repeating: list[int] = []
         self._copies_made: dict[int, int] = {}
@@ -185,11 +186,26 @@ class Trace:
     def attach(self, elaborator: Elaborator) -> None:
         """Listens to an elaborator before it begins."""
         made, bound, applied = elaborator.choices._make, elaborator.uses._bind, elaborator.uses.apply
+        gathered, chose = elaborator.choices._candidates, elaborator.choices._choose_some
         took, elements, truth = elaborator.bind_targets, elaborator.elements, elaborator.truth
 
         def make(e: Any, candidates: Any, kind: Any, place: Any, bounds: Any = None) -> Any:
             result = made(e, candidates, kind, place, bounds)
-            self._on_choice(e, candidates, place, result.record)
+            self._on_choice(e, candidates, place, result.record, candidates[0].names)
+            return result
+
+        def candidates_of(e: Any, names: Any, place: Any) -> Any:
+            result = gathered(e, names, place)
+            self._candidates[key_of(e.span)] = result
+            return result
+
+        def choose_some(e: Any, quantity: Any, names: Any, place: Any) -> Any:
+            before = len(self.sites.get(key_of(e.span), ()))
+            result = chose(e, quantity, names, place)
+            if len(self.sites.get(key_of(e.span), ())) == before:
+                # All of them have to be taken, or none.
+                found = self._candidates[key_of(e.span)]
+                self._on_choice(e, found if len(result.items) else [], place, None, names)
             return result
 
         def bind(callee: Any, arguments: Any, names: Any, inputs: Any, place: Any, *rest: Any) -> Any:
@@ -231,12 +247,15 @@ class Trace:
 
         replaced: Any = elaborator
         replaced.choices._make, replaced.uses._bind, replaced.uses.apply = make, bind, apply
+        replaced.choices._candidates, replaced.choices._choose_some = candidates_of, choose_some
         replaced.bind_targets, replaced.elements, replaced.truth = bind_targets, loop_elements, condition
 
-    def _on_choice(self, e: syntax.Expression, candidates: Sequence[Any], place: Any, record: Any) -> None:
+    def _on_choice(
+        self, e: syntax.Expression, candidates: Sequence[Any], place: Any, record: Any, names: Names
+    ) -> None:
         key = key_of(e.span)
         use = self._use_at(e.span, place)
-        turns = self._turns_at(key, candidates[0].names)
+        turns = self._turns_at(key, names)
         own = [key_of(clause.iterable.span) for clause in getattr(e, "clauses", ())]
         turns_of = tuple(
             {loop: position for loop in own if (position := _turn(candidate.names, loop)) is not None}

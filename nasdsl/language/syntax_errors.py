@@ -47,6 +47,14 @@ _WORDS = {
     "COMMA": "`,`",
     "COLON": "`:`",
     "EQUAL": "`=`",
+    "ARROW": "`->`",
+    "VBAR": "`|`",
+    "PLUS": "`+`",
+    "MINUS": "`-`",
+    "TIMES": "`*`",
+    "DOTS": "`..`",
+    "COMPARISON": "a comparison",
+    "NUMBER": "a number",
     "STRING": "a string",
     "NAME": "a name",
 }
@@ -268,19 +276,19 @@ def _misplaced_label(fault: Fault) -> Diagnostic | None:
         colon = fault.stands("COLON", since=("VBAR", "COMMA", "EQUAL")) if "VBAR" in fault.accepts else None
         if colon is None or fault.inside not in ("call", "group", "list") or fault.kind in VALUE_STARTS:
             return None
-        label = fault.tokens[colon - 1]
+        name = fault.tokens[colon - 1]
         return Diagnostic(
             "N008",
             "a label stands only before a candidate",
             fault.tokens.span(colon - 1, colon),
             "this is the only one",
-            help=f"a setting is given with `=`, as in `{label} = 3`; candidates are parted by `|`",
+            help=f"a setting is given with `=`, as in `{name} = 3`; candidates are parted by `|`",
         )
     label = fault.tokens[fault.index - 1] if fault.index else None
     if label is not None and label.type == "NAME":
         if fault.inside == "body" and fault.index - 1 == fault.head:
             before = fault.tokens.span(fault.index - 1)
-            if fault.wants_statement or fault.next in ("LSQB", "NAME"):
+            if fault.next in ("LSQB", "NAME"):
                 message = f"`input` is missing before `{label}`"
                 return Diagnostic("N009", message, before, help=mended(before, f"input {label}"))
         if fault.inside == "call":
@@ -318,12 +326,11 @@ def _declaration_word(fault: Fault) -> Diagnostic | None:
     after = name + 1
     if tokens.kind(after) in ("SPACE", "OP", "CELL", "INPUT", "SHARED", "RETURN", "REQUIRE", "FOR", "IF"):
         if tokens.line(after) == tokens.line(name):
-            word, both = tokens[after], tokens.span(name, after)
-            message = f"`{word}` belongs before `{text}`"
-            return Diagnostic("N008", message, tokens.span(after), help=mended(both, f"{word} {text}"))
-    if (tokens.kind(after) == "NAME" and tokens.line(after) == tokens.line(name)) or tokens.kind(
-        after
-    ) == "STRING":
+            both = tokens.span(name, after)
+            message = f"`{tokens[after]}` belongs before `{text}`"
+            help_ = mended(both, f"{tokens[after]} {text}")
+            return Diagnostic("N008", message, tokens.span(after), help=help_)
+    if tokens.kind(after) in ("NAME", "STRING") and tokens.line(after) == tokens.line(name):
         word = closest(text, STATEMENT_WORDS)
         if word and fault.index in (name, after):
             help_ = f"did you mean `{word}`?"

@@ -2,17 +2,21 @@
 
 from nasdsl.searching import (  # noqa: F401  (they register themselves)
     advantage,
-    enas,
     darts,
     drnas,
+    enas,
+    fair,
     gdas,
     local_search,
+    one_shot,
+    pc_darts,
     proxyless,
     random,
     random_search,
     regularized_evolution,
     reinforce,
     snas,
+    spos,
 )
 from nasdsl.searching.assign import is_connected, sample_connected
 from nasdsl.searching.history import History, Trial

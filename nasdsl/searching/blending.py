@@ -85,8 +85,9 @@ class Blending:
         }
         self.zeros = zero_candidates(space)
         widths = torch.tensor([len(choice.labels) for choice in space.choices], dtype=torch.long)
-        most = max(widths.tolist(), default=0)
+        most = max([*widths.tolist(), *self.more_rows()], default=0)
         # [choices, K + 1]: the last column is `none`, where the search adds it.
+        widths = torch.cat([widths, torch.tensor(self.more_rows(), dtype=torch.long)])
         self.valid = torch.arange(most + 1)[None, :] < widths[:, None]
         if options.search_none:
             for inner in self.nested.values():
@@ -156,6 +157,15 @@ class Blending:
                 found[choice.name] = (members if choice.is_sublist else blend)[row][:count]
         return found
 
+    def more_rows(self) -> list[int]:
+        """How many logits a subclass has in each row beneath those of the choices."""
+        return []
+
+    @property
+    def share(self) -> int:
+        """In one of how many parts of the channels candidates run."""
+        return 1
+
     def penalty(self) -> Tensor | None:
         """What is added to the loss of an architecture step."""
         return None
@@ -163,11 +173,11 @@ class Blending:
     def paths(self) -> Sequence[Path]:
         self.steps += 1
         with torch.no_grad():
-            return [Path({}, mixture=self.weights())]
+            return [Path({}, mixture=self.weights(), share=self.share)]
 
     def architecture_step(self, supernet: Supernet, loss: Callable[[Path], Tensor]) -> float:
         self.steps += 1
-        value = loss(Path({}, mixture=self.weights()))
+        value = loss(Path({}, mixture=self.weights(), share=self.share))
         penalty = self.penalty()
         total = value if penalty is None else value + penalty
         (gradient,) = torch.autograd.grad(total, [self.logits], allow_unused=True)

@@ -43,7 +43,11 @@ class History(Sequence[Trial]):
     def best(self) -> Trial:
         """The trial with the largest metric; of several the one with the smallest loss, then the earliest.
         A loss or metric that is no number never wins. Raises ValueError where there is no trial."""
-        return min(self._trials, key=lambda t: (t.metric != t.metric, -t.metric, t.loss != t.loss, t.loss))
+        return min(self._trials, key=_place)
+
+    def ranked(self, first: int | None = None) -> list[Trial]:
+        """All trials, or the first so many, the best in front."""
+        return sorted(self._trials[:first], key=_place)
 
     def __getitem__(self, index: Any) -> Any:
         return self._trials[index]
@@ -53,3 +57,14 @@ class History(Sequence[Trial]):
 
     def __iter__(self) -> Iterator[Trial]:
         return iter(self._trials)
+
+
+def _place(trial: Trial) -> tuple[bool, float, bool, float]:
+    """Smaller is better; numbers before what is none."""
+    metric, loss = trial.metric, trial.loss
+    return (
+        metric != metric,
+        0.0 if metric != metric else -metric,
+        loss != loss,
+        0.0 if loss != loss else loss,
+    )

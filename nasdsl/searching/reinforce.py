@@ -61,12 +61,7 @@ class Reinforce(Replaying):
         noise = torch.randn(self.valid.shape, generator=generator(self.seed, "logits"), dtype=torch.float64)
         self.logits = 1e-3 * noise * self.valid
         self.optimizer = torch.optim.Adam([self.logits], lr=self.options.lr)
-        self.average, self.weight = 0.0, 0.0
-
-    @property
-    def baseline(self) -> float:
-        """Σ decay^i (1 - decay) R_i, divided by the sum of its weights."""
-        return self.average / self.weight if self.weight else 0.0
+        self.baseline, self.weight = 0.0, 0.0
 
     def probabilities(self) -> Tensor:
         """[choices, K]: of each candidate; for a sub-list's that it is in."""
@@ -79,8 +74,9 @@ class Reinforce(Replaying):
         if trial.metric != trial.metric:
             return
         decay = self.options.decay
-        self.average = decay * self.average + (1 - decay) * trial.metric
+        # Σ decay^i (1 - decay) R_i over the sum of these weights, in a form that is R exactly at first.
         self.weight = decay * self.weight + (1 - decay)
+        self.baseline += (1 - decay) / self.weight * (trial.metric - self.baseline)
         self.logits.grad = -(trial.metric - self.baseline) * self.score(trial.genotype)
         self.optimizer.step()
 

@@ -331,6 +331,9 @@ class Search:
                 "the `require` statements may leave almost nothing; `nasdsl compile` counts what they leave",
             )
         best = self.history.best()
+        if isinstance(self.strategy, Ranking) and self.strategy.calibration_batches:
+            # What is handed out has the winner's statistics, not those of the last that was scored.
+            self.calibrate(best.genotype, self.strategy.calibration_batches)
         self.progress.done = True
         self._event("end", genotype=dict(best.genotype), metric=best.metric, loss=best.loss)
         if self.folder is not None:
@@ -392,6 +395,7 @@ class Search:
             gating=path.gating,
             mixture=path.mixture,
             among=path.among,
+            share=path.share,
         )
         assert isinstance(outputs, Tensor)
         return outputs

@@ -36,7 +36,7 @@ class Path:
     some choices of tensors a gate [K] that multiplies the candidate taken.
 
     With ``mixture``, the weights [K] of every choice, there is no genotype: all candidates (or those positions that
-    ``among`` has for a choice) run and are blended.
+    ``among`` has for a choice) run and are blended, in one of ``share`` parts of the channels.
 
     The rest speaks of a weight step. ``part`` is (i, n): the pass sees the i-th of n parts of the minibatch, a ghost
     batch with statistics of its own. ``weight`` multiplies its gradient; by default the mean over the step's paths is
@@ -51,6 +51,7 @@ class Path:
     l2: float = 0.0
     mixture: Mapping[str, Tensor] | None = None
     among: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    share: int = 1
 
 
 State = tuple[dict[str, Tensor], dict[str, Any]]

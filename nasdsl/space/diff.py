@@ -273,6 +273,8 @@ class _Outline:
         self.nodes: list[Node] = list(space.graph.all_nodes())
         self.colours: dict[int, Hashable] = {}
         self.alive: dict[int, list[tuple[int, Diagram]]] = {}
+        # Of the nodes that share weights, the first that is left.
+        self.makers: dict[int, int] = {}
 
     def value(self) -> Hashable:
         for node in self.nodes:
@@ -325,8 +327,9 @@ class _Outline:
         elif node.operation != SELECT:
             settings = sorted((name, self._setting(value)) for name, value in node.settings.items())
         shared: Hashable = ""
-        if node.owner is not None and node.owner != node.id:
-            shared = ("shares", self.colours.get(node.owner, "unknown"))
+        first = self.makers.setdefault(node.owner, node.id) if node.owner is not None else node.id
+        if first != node.id:
+            shared = ("shares", self.colours[first])
         name = node.name if node.operation == "input" else ""
         size = tuple(self._setting(dim) for dim in node.type.dims)
         key = (node.operation, tuple(inputs), repr(settings), shared, name, size, node.type.dtype, id(own))

@@ -14,6 +14,7 @@ from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.gates import Gating
 from nasdsl.supernet.mixture import Blend, weighted_sum
+from nasdsl.supernet.partial import FIRST, REJOIN, run_of
 
 Run = Callable[..., Tensor]
 
@@ -165,6 +166,8 @@ def _run(
     if step.operation == GATE:
         assert step.choice is not None and step.candidate is not None
         return _gate(step.choice, step.candidate), True
+    if step.operation in (FIRST, REJOIN):
+        return run_of(step), False
     if step.operation == MIX:
         return _mix(step), True
     if step.operation == ZEROS:

@@ -21,6 +21,7 @@ from nasdsl.supernet.elastic import Cut, Sliced
 from nasdsl.supernet.gates import GATINGS
 from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
+from nasdsl.supernet.partial import partial_channels
 from nasdsl.supernet.plan import Context, Plan, Run, make_plan
 from nasdsl.supernet.superposition import is_superposed, superposition
 
@@ -109,6 +110,7 @@ class Supernet(nn.Module):
         gating: str = "multiply",
         mixture: Mapping[str, Tensor] | None = None,
         among: Mapping[str, tuple[int, ...]] | None = None,
+        share: int = 1,
     ) -> Tensor | tuple[Tensor, ...]:
         """The outputs of a genotype's sub-network (one tensor, or a tuple where the space returns several).
 
@@ -117,11 +119,11 @@ class Supernet(nn.Module):
         without a gate, or that doesn't exist in the genotype, is run without.
 
         With ``mixture``, the weights [K] of every choice, all candidates run and are blended
-        (:mod:`nasdsl.supernet.mixture`); ``among`` says for some choices which candidates run at all. There is no
-        genotype then, and no gate. Raises NasError (N506) where candidates can't be blended.
+        (:mod:`nasdsl.supernet.mixture`); ``among`` says for some choices which candidates run at all, and ``share``
+        in one of how many parts of the channels (:mod:`nasdsl.supernet.partial`). There is no genotype then, and no gate. Raises NasError (N506) where candidates can't be blended.
         """
         if mixture is not None:
-            return self._run(inputs, self._mixture_plan(among or {}), blend=Blend(self.space, mixture))
+            return self._run(inputs, self._mixture_plan(among or {}, share), blend=Blend(self.space, mixture))
         assert genotype is not None, "either a genotype or a mixture is run"
         # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.
         plan = self.plan(
@@ -145,11 +147,13 @@ class Supernet(nn.Module):
         outputs = plan(inputs, context)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _mixture_plan(self, among: Mapping[str, tuple[int, ...]]) -> Plan:
-        key = ("mixture", tuple(sorted(among.items())))
+    def _mixture_plan(self, among: Mapping[str, tuple[int, ...]], share: int = 1) -> Plan:
+        key = ("mixture", tuple(sorted(among.items())), share)
         found = self._plans.get(key)
         if found is None:
-            found = self._keep(key, make_plan(self.space.mixture(among), self._bind))
+            found = self._keep(key, make_plan(
+                partial_channels(self.space.mixture(among), share, self.space.catalogue), self._bind
+            ))
         return found
 
     def plan(self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False) -> Plan:

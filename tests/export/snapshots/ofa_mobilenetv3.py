@@ -105,8 +105,8 @@ class Mbconv(nn.Module):
         in_channels: int,
         hidden: int,
         out_channels: int,
-        act: Callable[[Tensor], Tensor],
         kernel: int,
+        act: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
         self.conv_bn_act_1 = ConvBnAct(in_channels, hidden, kernel=1, act=act)
@@ -125,7 +125,7 @@ class MbconvResidual(nn.Module):
     """Inverted residual block (MobileNetV2 and V3); kernel and expansion may be chosen."""
 
     def __init__(
-        self, channels: int, hidden: int, act: Callable[[Tensor], Tensor], kernel: int
+        self, channels: int, hidden: int, kernel: int, act: Callable[[Tensor], Tensor]
     ) -> None:
         super().__init__()
         self.conv_bn_act_1 = ConvBnAct(channels, hidden, kernel=1, act=act)
@@ -147,14 +147,14 @@ class Stage(nn.Module):
         in_channels: int,
         hidden: int,
         out_channels: int,
-        act: Callable[[Tensor], Tensor],
         kernel: int,
+        act: Callable[[Tensor], Tensor],
         mbconvs: list[tuple[int, int]],
     ) -> None:
         super().__init__()
-        self.mbconv = Mbconv(in_channels, hidden, out_channels, act=act, kernel=kernel)
+        self.mbconv = Mbconv(in_channels, hidden, out_channels, kernel=kernel, act=act)
         self.mbconvs = nn.Sequential(
-            *[MbconvResidual(out_channels, h, act=act, kernel=k) for h, k in mbconvs]
+            *[MbconvResidual(out_channels, h, kernel=k, act=act) for h, k in mbconvs]
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,8 +186,8 @@ class MbconvSqueezeExcite(nn.Module):
         in_channels: int,
         hidden: int,
         out_channels: int,
-        act: Callable[[Tensor], Tensor],
         kernel: int,
+        act: Callable[[Tensor], Tensor],
         stride: int = 1,
     ) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class MbconvSqueezeExciteResidual(nn.Module):
     """Inverted residual block (MobileNetV2 and V3); kernel and expansion may be chosen."""
 
     def __init__(
-        self, channels: int, hidden: int, act: Callable[[Tensor], Tensor], kernel: int
+        self, channels: int, hidden: int, kernel: int, act: Callable[[Tensor], Tensor]
     ) -> None:
         super().__init__()
         self.conv_bn_act_1 = ConvBnAct(channels, hidden, kernel=1, act=act)
@@ -231,17 +231,17 @@ class StageSqueezeExcite(nn.Module):
         in_channels: int,
         hidden: int,
         out_channels: int,
-        act: Callable[[Tensor], Tensor],
         kernel: int,
+        act: Callable[[Tensor], Tensor],
         mbconvs: list[tuple[int, int]],
         stride: int = 1,
     ) -> None:
         super().__init__()
         self.mbconv = MbconvSqueezeExcite(
-            in_channels, hidden, out_channels, act=act, kernel=kernel, stride=stride
+            in_channels, hidden, out_channels, kernel=kernel, act=act, stride=stride
         )
         self.mbconvs = nn.Sequential(
-            *[MbconvSqueezeExciteResidual(out_channels, h, act=act, kernel=k) for h, k in mbconvs]
+            *[MbconvSqueezeExciteResidual(out_channels, h, kernel=k, act=act) for h, k in mbconvs]
         )
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_channels, H, W] -> [N, out_channels, H', W']
@@ -254,16 +254,16 @@ class OfaMobilenetv3(nn.Module):
         self.conv_bn_act_1 = ConvBnAct(3, 16, kernel=3, act=F.hardswish, stride=2)
         self.residual = Residual()
         self.stages = nn.Sequential(
-            Stage(16, 96, 24, act=torch.relu, kernel=3, mbconvs=[(96, 3), (96, 5), (72, 7)]),
+            Stage(16, 96, 24, kernel=3, act=torch.relu, mbconvs=[(96, 3), (96, 5), (72, 7)]),
             StageSqueezeExcite(
-                24, 144, 40, act=torch.relu, kernel=3, mbconvs=[(120, 7), (240, 5)], stride=2
+                24, 144, 40, kernel=3, act=torch.relu, mbconvs=[(120, 7), (240, 5)], stride=2
             ),
-            Stage(40, 120, 80, act=F.hardswish, kernel=7, mbconvs=[(480, 5)]),
+            Stage(40, 120, 80, kernel=7, act=F.hardswish, mbconvs=[(480, 5)]),
             StageSqueezeExcite(
-                80, 320, 112, act=F.hardswish, kernel=3, mbconvs=[(336, 3), (448, 3)]
+                80, 320, 112, kernel=3, act=F.hardswish, mbconvs=[(336, 3), (448, 3)]
             ),
             StageSqueezeExcite(
-                112, 448, 160, act=F.hardswish, kernel=7, mbconvs=[(960, 3), (480, 7)], stride=2
+                112, 448, 160, kernel=7, act=F.hardswish, mbconvs=[(960, 3), (480, 7)], stride=2
             ),
         )
         self.conv_bn_act_2 = ConvBnAct(160, 960, kernel=1, act=F.hardswish)
