@@ -85,8 +85,10 @@ def elaborate(
 ) -> SearchSpace:
     """Syntax trees to a search space."""
     elaborator = Elaborator(catalogue(), limits or Limits())
-    found: Any = elaborator.space(module, pick_space(module, space), parameters)
-    return SearchSpace(**{name: getattr(found, name) for name in Space.__dataclass_fields__})
+    elaborated: Any = elaborator.space(module, pick_space(module, space), parameters)
+    found = SearchSpace(**{name: getattr(elaborated, name) for name in Space.__dataclass_fields__})
+    found.check_limits()
+    return found
 
 
 # --- space to genotype ------------------------------------------------------------------------------

@@ -199,5 +199,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_lines_are_not_wider_than_the_code(page: Path) -> None:
+    data = False  # inside a block of ``text``, whose lines are as wide as they are
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        assert len(line) <= 120 or line.startswith("|"), f"{page.name}:{number}"
+        data = line == "```text" or (data and line != "```")
+        assert len(line) <= 120 or data or line.startswith("|"), f"{page.name}:{number}"

@@ -22,6 +22,16 @@ def command(
             "--unique", help="Count architectures that compute the same once (up to 10^6 genotypes)."
         ),
     ] = False,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            min=2,
+            help="Estimate from so many samples, with the standard error.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: options.SeedOption = 0,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
@@ -35,8 +45,19 @@ def command(
         nasdsl count darts
         nasdsl count spaces/*.nas
         nasdsl count nasbench201 --set repeats=1 --unique
+        nasdsl count enas_micro --samples 10000
     """
     spaces = [options.load_space(name, settings, space_name, limits) for name in names]
+    if samples is not None:
+        if unique:
+            raise typer.BadParameter(
+                "it counts exactly, and --samples estimates: give one of the two", param_hint="--unique"
+            )
+        width = max(len(space.name) for space in spaces)
+        for space in spaces:
+            mean, error = space.estimate(samples, seed)
+            print(f"{space.name:<{width}}  ± {error:.3g}  {mean:.4g}")
+        return
     if unique:
         from nasdsl.space import equivalence
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +20,8 @@ TROUBLE = 2
 """As with `diff`: 0 says that they are the same, 1 that they differ, 2 that they could not be compared."""
 
 LABELS = 12
-"""More candidates than this are cut short for people; ``--json`` has all."""
+NAMES = 4
+"""More candidates, and more choices with the same ones, are cut short for people; ``--json`` has all."""
 
 
 def command(
@@ -68,10 +69,8 @@ def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> I
     if found.is_empty:
         yield f"the same: {number(found.both)} architectures"
         return
-    for choice in found.lost:
-        yield f"- choice {choice.name}: {_candidates(choice)}"
-    for choice in found.gained:
-        yield f"+ choice {choice.name}: {_candidates(choice)}"
+    yield from _choices("-", found.lost)
+    yield from _choices("+", found.gained)
     for change in found.changed:
         yield f"~ choice {change.name}: {'; '.join(_change(change))}"
     if found.lost or found.gained or found.changed:
@@ -96,6 +95,17 @@ def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> I
         example = only_in(one, other) if wanted else None
         if example is not None:
             yield f"{sign} for example {example.text}"
+
+
+def _choices(sign: str, choices: Sequence[Choice]) -> Iterator[str]:
+    """A line for each set of candidates, with all choices that have it."""
+    groups: dict[str, list[str]] = {}
+    for choice in choices:
+        groups.setdefault(_candidates(choice), []).append(choice.name)
+    for candidates, names in groups.items():
+        listed = ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else "")
+        what = "choice" if len(names) == 1 else f"{len(names)} choices"
+        yield f"{sign} {what} {listed}: {candidates}"
 
 
 def _candidates(choice: Choice) -> str:

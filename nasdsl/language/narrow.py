@@ -8,6 +8,7 @@ compiled, and its space is compared with the original under the same decisions, 
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,7 +42,7 @@ from nasdsl.space.diagram import Diagram, Diagrams
 from nasdsl.space.diff import decided_cases, outline, translated
 from nasdsl.space.operation import Catalogue
 from nasdsl.space.size import Rational
-from nasdsl.space.solve import Solver
+from nasdsl.space.solve import OverBudget, Solver
 from nasdsl.space.space import Space
 
 Decision = Hashable
@@ -67,18 +68,33 @@ class Setup:
     parameters: Mapping[str, Rational]
 
 
-def narrow(
-    module: Module, declaration: syntax.Space, fixed: Mapping[str, Taken], setup: Setup, home: Path
-) -> Narrowed:
-    """The space with choices fixed. ``home`` is where the text will stand: its imports are looked up from there.
+@dataclass(frozen=True)
+class Prepared:
+    """A space that can be narrowed: elaborated, with what happened on the way."""
 
-    Raises NasError for a choice or candidate that is not there (N801, N804, N805), where nothing is left (N620), and
-    where the text can't say it (N622).
-    """
+    module: Module
+    declaration: syntax.Space
+    setup: Setup
+    space: Space
+    trace: Trace
+
+
+def prepare(module: Module, declaration: syntax.Space, setup: Setup) -> Prepared:
+    """Elaborates a space and notes where its choices are made. Raises NasError with all that is wrong with it."""
     try:
         space, found = trace(module, declaration, setup.catalogue, setup.limits, setup.parameters)
     except Untraceable as reason:
         raise _cannot(reason, None) from None
+    return Prepared(module, declaration, setup, space, found)
+
+
+def narrow(prepared: Prepared, fixed: Mapping[str, Taken], home: Path) -> Narrowed:
+    """The space with choices fixed. ``home`` is where the text will stand: its imports are looked up from there.
+
+    Raises NasError for a choice or candidate that is not there (N801, N804, N805), where nothing is left (N620), and
+    where the text can't say it (N621, N622).
+    """
+    space = prepared.space
     decided = check(space, fixed)
     expected = count_with(space, decided)
     if expected == 0:
@@ -88,18 +104,17 @@ def narrow(
             "they break a `require`, or one of them rules another out: fix fewer",
         )
     try:
-        text = _Writer(module, declaration, space, found, decided, setup).text()
-        narrowed = _verified(text, space, decided, expected, setup, declaration, home)
+        text = _Writer(prepared, decided).text()
+        return Narrowed(text, _verified(text, prepared, decided, expected, home), flat=False)
     except (Untraceable, _Wrong, NasError) as reason:
         if expected != 1:
             raise _cannot(reason, home) from None
-        try:
-            text = narrow_flat.write(space, next(iter(_assignments(space, decided))), declaration)
-            narrowed = _verified(text, space, decided, expected, setup, declaration, home)
-        except (narrow_flat.Unwritable, _Wrong, NasError) as second:
-            raise _cannot(second, home) from None
-        return Narrowed(text, narrowed, flat=True)
-    return Narrowed(text, narrowed, flat=False)
+        first = reason
+    try:
+        text = narrow_flat.write(space, _assignment(space, decided), prepared.declaration)
+        return Narrowed(text, _verified(text, prepared, decided, expected, home), flat=True)
+    except (narrow_flat.Unwritable, _Wrong, NasError):
+        raise _cannot(first, home) from None
 
 
 class _Wrong(Exception):
@@ -110,7 +125,19 @@ class _Wrong(Exception):
         self.reason = reason
 
 
+class OpenDepth(Untraceable):
+    """Copies that are decided differently, of a ``repeat`` whose depth is open."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(
+            "the copies of this `repeat` are decided differently, and how many there are is open", span
+        )
+
+
 def _cannot(reason: Exception, home: Path | None) -> NasError:
+    if isinstance(reason, OpenDepth):
+        help = "fix its depth as well, or the same candidate in each copy"
+        return NasError(Diagnostic("N621", reason.reason, reason.span, help=help))
     span = reason.span if isinstance(reason, Untraceable) else None
     words = getattr(reason, "reason", None)
     if isinstance(reason, NasError):
@@ -151,7 +178,9 @@ def _checked(choice: Choice, taken: Taken) -> Taken:
     for label in wanted:
         if label not in choice.labels:
             raise failure(
-                "N804", f"`{label}` is no candidate of `{choice.name}`", f"its candidates are {', '.join(choice.labels)}"
+                "N804",
+                f"`{label}` is no candidate of `{choice.name}`",
+                f"its candidates are {', '.join(choice.labels)}",
             )
     if choice.low is None or choice.high is None:
         if len(wanted) != 1 or not isinstance(taken, str):
@@ -159,7 +188,8 @@ def _checked(choice: Choice, taken: Taken) -> Taken:
         return taken
     if len(set(wanted)) != len(wanted) or not choice.low <= len(wanted) <= choice.high:
         raise failure(
-            "N805", f"the choice `{choice.name}` takes {choice.pick} different labels, and this is {list(wanted)}"
+            "N805",
+            f"the choice `{choice.name}` takes {choice.pick} different labels, and this is {list(wanted)}",
         )
     return tuple(label for label in choice.labels if label in wanted)
 
@@ -171,58 +201,61 @@ def _fixed_variables(space: Space, decided: Mapping[int, Taken]) -> dict[int, in
         if isinstance(taken, str):
             found[choice.variables[0]] = choice.labels.index(taken)
         else:
-            found.update((v, int(label in taken)) for label, v in zip(choice.labels, choice.variables, strict=True))
+            found.update(
+                (v, int(label in taken)) for label, v in zip(choice.labels, choice.variables, strict=True)
+            )
     return found
+
+
+def _rules(space: Space, decided: Mapping[int, Taken]) -> list[Diagram]:
+    """What the space asks of an assignment, and the decisions, wherever their choice exists."""
+    table = space.table
+    owner = {v: choice for choice in space.choices for v in choice.variables}
+    rules = list(space._rules)
+    for variable, case in _fixed_variables(space, decided).items():
+        takes = table.equals(variable, case, space.arities[variable])
+        rules.append(table.choose(owner[variable].guard, takes, table.true))
+    return rules
 
 
 def count_with(space: Space, decided: Mapping[int, Taken]) -> int:
     """How many architectures take these candidates wherever they have the choice."""
-    table = space.table
-    rules = list(space._rules)
-    for variable, case in _fixed_variables(space, decided).items():
-        choice = next(c for c in space.choices if variable in c.variables)
-        takes = table.equals(variable, case, space.arities[variable])
-        rules.append(table.choose(choice.guard, takes, table.true))
-    return Solver(table, space.arities, rules).count()
+    try:
+        return Solver(space.table, space.arities, _rules(space, decided)).count()
+    except OverBudget:
+        raise failure(
+            "N502",
+            f"the choices of `{space.name}` are too entangled to be counted exactly",
+            "fix more of them",
+        ) from None
 
 
-def _assignments(space: Space, decided: Mapping[int, Taken]) -> Iterator[dict[int, int]]:
-    """Assignments of all variables under the decisions, the first of them with little work."""
-    table = space.table
-    rules = list(space._rules)
-    for variable, case in _fixed_variables(space, decided).items():
-        choice = next(c for c in space.choices if variable in c.variables)
-        takes = table.equals(variable, case, space.arities[variable])
-        rules.append(table.choose(choice.guard, takes, table.true))
-    import random
-
-    yield Solver(table, space.arities, rules).sample(random.Random(0))
+def _assignment(space: Space, decided: Mapping[int, Taken]) -> dict[int, int]:
+    """The cases of all variables, where the decisions leave one architecture."""
+    return Solver(space.table, space.arities, _rules(space, decided)).sample(random.Random(0))
 
 
 # --- the proof ------------------------------------------------------------------------------------
 
 
 def _verified(
-    text: str,
-    space: Space,
-    decided: Mapping[int, Taken],
-    expected: int,
-    setup: Setup,
-    declaration: syntax.Space,
-    home: Path,
+    text: str, prepared: Prepared, decided: Mapping[int, Taken], expected: int, home: Path
 ) -> Space:
     """The space that a text describes. Raises _Wrong where it is not the original with the decisions made."""
+    space, setup = prepared.space, prepared.setup
     findings = Findings()
     module = Loader(findings).load(home, Source(str(home), text))
     findings.raise_if_any()
     elaborator = Elaborator(setup.catalogue, setup.limits)
-    found = elaborator.space(module, pick_space(module, declaration.name), {})
+    found = elaborator.space(module, pick_space(module, prepared.declaration.name), {})
     count = found.count()
     if count != expected:
         raise _Wrong(f"{count} architectures would be left instead of {expected}")
     fixed = _fixed_variables(space, decided)
     table = Diagrams()
-    left = [choice for choice in space.choices if choice.index not in decided and _may_exist(space, choice, fixed)]
+    left = [
+        choice for choice in space.choices if choice.index not in decided and _may_exist(space, choice, fixed)
+    ]
     if [_form(choice) for choice in left] != [_form(choice) for choice in found.choices]:
         raise _Wrong("other choices would be left than those that are open")
     into: dict[int, tuple[int, int]] = {}
@@ -301,27 +334,21 @@ class Context:
 
 
 class _Writer:
-    def __init__(
-        self,
-        module: Module,
-        declaration: syntax.Space,
-        space: Space,
-        found: Trace,
-        decided: Mapping[int, Taken],
-        setup: Setup,
-    ) -> None:
-        self.module = module
-        self.declaration = declaration
-        self.space = space
-        self.trace = found
+    def __init__(self, prepared: Prepared, decided: Mapping[int, Taken]) -> None:
+        self.module = prepared.module
+        self.declaration = prepared.declaration
+        self.space = space = prepared.space
+        self.trace = found = prepared.trace
+        self.setup = prepared.setup
         self.decided = decided
-        self.setup = setup
         self.fixed = _fixed_variables(space, decided)
         self.memo: dict[int, Diagram] = {}
         self.by_use: dict[int, list[Event]] = {}
-        for events in (*found.sites.values(), *found.calls.values()):
-            for event in events:
-                self.by_use.setdefault(id(event.use), []).append(event)
+        tables: tuple[Mapping[Key, Sequence[Event]], ...] = (found.sites, found.calls)
+        for table in tables:
+            for events in table.values():
+                for event in events:
+                    self.by_use.setdefault(id(event.use), []).append(event)
         self.signatures: dict[int, Signature] = {}
         self.users = {id(use): use for use in found.uses}
         assert found.root is not None
@@ -330,7 +357,7 @@ class _Writer:
         self.variants = self._variants()
         self.names: dict[tuple[int, Signature], str] = {}
         self.written: dict[tuple[int, Signature], tuple[Definition, str]] = {}
-        self.taken_names: set[str] = set(re.findall(r"\w+", "\n".join(module.sources().values())))
+        self.taken_names: set[str] = set(re.findall(r"\w+", "\n".join(self.module.sources().values())))
         visible = [definition for use in found.uses if (definition := use.definition) is not None]
         self._definitions = {definition.name: definition.syntax for definition in visible}
         # With every choice decided, even places with one way left are written out.
@@ -414,7 +441,7 @@ class _Writer:
             replaced = [written for definition, written in outside if definition.syntax is item]
             if replaced:
                 kept = [item.span.text] if self._keeps(item) else []
-                edits.append((item.span.start, item.span.end, "\n\n".join([*kept, *replaced])))
+                edits.append((item.span.start, item.span.end, _apart([*kept, *replaced])))
         own = {id(item) for item in self.module.tree.items}
         for definition, _ in outside:
             if id(definition.syntax) not in own:
@@ -494,7 +521,11 @@ class _Writer:
 
     def _is_default(self, call: syntax.Call, argument: syntax.Node, context: Context) -> bool:
         """Whether a setting that was handed on came to what it is anyway: ``stride = 1``."""
-        if not isinstance(argument, syntax.Argument) or argument.name is None or argument is call.arguments[0]:
+        if (
+            not isinstance(argument, syntax.Argument)
+            or argument.name is None
+            or argument is call.arguments[0]
+        ):
             return False
         if not isinstance(call.function, syntax.Name) or not isinstance(argument.value, syntax.Name):
             return False
@@ -520,7 +551,10 @@ class _Writer:
             if value is None:
                 continue
             # What was set is what the smaller space was made for.
-            pieces += [source[at : parameter.span.start], f"{parameter.name} = {number_text(Fraction(value))}"]
+            pieces += [
+                source[at : parameter.span.start],
+                f"{parameter.name} = {number_text(Fraction(value))}",
+            ]
             at = parameter.span.end
         statements = [s for s in node.body if not isinstance(s, syntax.Define)]
         new = {id(statement): self._render(statement, context) for statement in statements}
@@ -530,26 +564,32 @@ class _Writer:
             at = statement.span.end
             if not isinstance(statement, syntax.Define):
                 piece = new[id(statement)]
+                if not piece.text:
+                    pieces[-1] = re.sub(r"\n[ \t]*$", "", pieces[-1])
                 pieces.append(piece.text)
                 continue
             written = [text for d, text in self.written.values() if d.syntax is statement]
             if self._keeps(statement):
                 # Where nothing asks for it any more, it goes with what else is not used.
                 written.insert(0, statement.span.text)
-            pieces.append("\n\n".join(written))
+            pieces.append(_apart(written))
         pieces.append(source[at : node.span.end])
         text = "".join(pieces)
         return Piece(text, "loose" if text != node.span.text else "same")
 
     def _keeps(self, define: syntax.Node) -> bool:
         """Whether a definition's own text stays: unless the only text that its uses ask for has taken its name."""
-        return not any(d.syntax is define and self.names[key] == d.name for key, (d, _) in self.written.items())
+        return not any(
+            d.syntax is define and self.names[key] == d.name for key, (d, _) in self.written.items()
+        )
 
     # --- loops
 
     def _differs(self, loop: syntax.For | syntax.Comprehension | syntax.Choose, context: Context) -> bool:
         """Whether turns of a loop are decided differently, so that it has to be written out."""
-        clauses = (loop.iterable,) if isinstance(loop, syntax.For) else tuple(c.iterable for c in loop.clauses)
+        clauses = (
+            (loop.iterable,) if isinstance(loop, syntax.For) else tuple(c.iterable for c in loop.clauses)
+        )
         return any(self._differs_over(key_of(e.span), loop.span, context) for e in clauses)
 
     def _differs_over(self, loop: Key, inside: Span, context: Context) -> bool:
@@ -595,11 +635,18 @@ class _Writer:
             for index, target in enumerate(targets):
                 values = [found[index] for found in turns[position]]
                 several = len(targets) > 1
-                words[target.name] = self._turn_word(iterable, position, index if several else None, values, context)
+                words[target.name] = self._turn_word(
+                    iterable, position, index if several else None, values, context
+                )
             yield replace(context, turns={**context.turns, loop: position}, words=words, exact=True)
 
     def _turn_word(
-        self, iterable: syntax.Expression, position: int, index: int | None, values: Sequence[Value], context: Context
+        self,
+        iterable: syntax.Expression,
+        position: int,
+        index: int | None,
+        values: Sequence[Value],
+        context: Context,
     ) -> str:
         """What stands for a loop variable in one turn."""
         first = values[0]
@@ -607,7 +654,9 @@ class _Writer:
             if any(value != first for value in values):
                 raise Untraceable("a loop variable has several values here", iterable.span)
             return number_text(Fraction(first))
-        if isinstance(iterable, syntax.List) and not any(isinstance(i, syntax.Comprehension) for i in iterable.items):
+        if isinstance(iterable, syntax.List) and not any(
+            isinstance(i, syntax.Comprehension) for i in iterable.items
+        ):
             item = iterable.items[position]
             if index is not None and isinstance(item, (syntax.Tuple, syntax.List)):
                 item = item.items[index]
@@ -641,7 +690,11 @@ class _Writer:
 
     def _item(self, element: syntax.Expression, context: Context) -> str:
         piece = self._render(element, context)
-        return f"({piece.text})" if isinstance(element, syntax.Alternatives) and piece.kind == "same" else piece.text
+        return (
+            f"({piece.text})"
+            if isinstance(element, syntax.Alternatives) and piece.kind == "same"
+            else piece.text
+        )
 
     # --- choices
 
@@ -696,7 +749,9 @@ class _Writer:
 
     def _outcome(self, condition: syntax.Expression, context: Context) -> bool | None:
         """What a condition came to, where it rests on no choice and is the same for all that is written here."""
-        values = {event.value for event in self._events(self.trace.conditions, key_of(condition.span), context)}
+        values = {
+            event.value for event in self._events(self.trace.conditions, key_of(condition.span), context)
+        }
         if len(values) == 1:
             return bool(values.pop())
         if values:
@@ -745,7 +800,9 @@ class _Writer:
                 return _OPERATORS[node.operator](left, right) if node.operator in _OPERATORS else None
             case syntax.IfExpression():
                 taken = self._folded(node.condition, context)
-                return None if taken is None else self._folded(node.then if taken else node.otherwise, context)
+                return (
+                    None if taken is None else self._folded(node.then if taken else node.otherwise, context)
+                )
             case syntax.List():
                 values = [self._folded(item, context) for item in node.items]
                 return None if any(value is None for value in values) else values
@@ -774,7 +831,9 @@ class _Writer:
                     if guard is not self.space.table.true:
                         raise Untraceable("`count` rests on a choice that may not exist", call.span)
                     taken += 1
-            word = f"({call.span.text} + {taken})" if left and taken else call.span.text if left else str(taken)
+            word = (
+                f"({call.span.text} + {taken})" if left and taken else call.span.text if left else str(taken)
+            )
             pieces += [source[at : call.span.start], word]
             at = call.span.end
         if not pieces:
@@ -798,7 +857,9 @@ class _Writer:
             if self._differs_over(key_of(operation.span), operation.span, context):
                 return self._copies(node, operation, copies, context)
         name = node.function.name if isinstance(node.function, syntax.Name) else ""
-        if len(node.arguments) == 1 and isinstance(node.arguments[0].value, syntax.List | syntax.Comprehension):
+        if len(node.arguments) == 1 and isinstance(
+            node.arguments[0].value, syntax.List | syntax.Comprehension
+        ):
             inner: syntax.Expression = node.arguments[0].value
             if isinstance(inner, syntax.List) and len(inner.items) == 1:
                 inner = inner.items[0]
@@ -833,9 +894,11 @@ class _Writer:
         for number in numbers:
             for event in copies:
                 guard = translated(event.guard, self.space.table, _Cases(self.space, self.fixed), self.memo)
-                outer = translated(copies[0].guard, self.space.table, _Cases(self.space, self.fixed), self.memo)
+                outer = translated(
+                    copies[0].guard, self.space.table, _Cases(self.space, self.fixed), self.memo
+                )
                 if event.number == number and guard is not outer:
-                    raise Untraceable("the copies are decided differently, but not how many there are", node.span)
+                    raise OpenDepth(node.span)
         found = []
         for number in numbers:
             inner = replace(context, turns={**context.turns, loop: number})
@@ -850,7 +913,11 @@ class _Writer:
         targets = [event.target for event in events]
         found = {self._signature(target) for target in targets}
         if not found or found == {frozenset()}:
-            return self._spliced(node, context) if isinstance(node, syntax.Call) else Piece(node.span.text, "same")
+            return (
+                self._spliced(node, context)
+                if isinstance(node, syntax.Call)
+                else Piece(node.span.text, "same")
+            )
         if len(found) > 1:
             raise Untraceable("uses here are decided differently, in one place of the text", node.span)
         (signature,) = found
@@ -879,7 +946,11 @@ class _Writer:
         if len(self.variants[id(define)]) > 1:
             name = self._fresh_name(definition, signature)
         self.names[key] = name
-        uses = [use for use in self.users.values() if use.definition is not None and use.definition.syntax is define]
+        uses = [
+            use
+            for use in self.users.values()
+            if use.definition is not None and use.definition.syntax is define
+        ]
         same = frozenset(id(use) for use in uses if self._signature(use) == signature)
         text = self._spliced(define, Context(same)).text
         at = define.name_span.start - define.span.start
@@ -888,12 +959,16 @@ class _Writer:
         return name
 
     def _fresh_name(self, definition: Definition, signature: Signature) -> str:
-        words = [value for _, _, value in signature if isinstance(value, str)]
+        """A name for one way in which a definition is decided: after its only decision, else with a number."""
         stem = definition.name
-        if len(signature) == 1 and words and re.fullmatch(r"\w+", words[0]):
-            candidates = [f"{stem}_{words[0]}"]
-        else:
-            candidates = []
+        candidates: list[str] = []
+        if len(signature) == 1:
+            ((key, _, value),) = signature
+            records = [site.record for site in self.trace.sites.get(key, ()) if site.record is not None]
+            if isinstance(value, str) and records:
+                step = self.space.choices[records[0].index].name.rpartition(".")[2].partition("#")[0]
+                word = value if not value[:1].isdigit() else f"{step}{value}"
+                candidates += [f"{stem}_{word}"] if re.fullmatch(r"\w+", word) else []
         candidates += [f"{stem}_{number}" for number in range(1, len(self.taken_names) + 2)]
         name = next(c for c in candidates if c not in self.taken_names)
         self.taken_names.add(name)
@@ -906,7 +981,11 @@ class _Writer:
         definition = events[0].target.definition
         assert definition is not None
         define = definition.syntax
-        if define.kind != "op" or isinstance(define.body, tuple) or any(_is_input(p) for p in define.parameters):
+        if (
+            define.kind != "op"
+            or isinstance(define.body, tuple)
+            or any(_is_input(p) for p in define.parameters)
+        ):
             return None
         inside = Context(frozenset(id(event.target) for event in events), exact=True)
         body: syntax.Expression = define.body
@@ -915,7 +994,9 @@ class _Writer:
             if taken is None:
                 return None
             body = body.then if taken else body.otherwise
-        if isinstance(body, syntax.Alternatives) or (isinstance(body, syntax.Choose) and body.quantity is None):
+        if isinstance(body, syntax.Alternatives) or (
+            isinstance(body, syntax.Choose) and body.quantity is None
+        ):
             sites: list[Site] = self._events(self.trace.sites, key_of(body.span), inside)
             if not sites or any(self._decision(site) is None for site in sites):
                 return None
@@ -993,6 +1074,11 @@ _OPERATORS: dict[str, Any] = {
 }
 
 
+def _apart(texts: Sequence[str]) -> str:
+    """Definitions with a line between them; after several, one before what follows."""
+    return "\n\n".join(texts) + ("\n" if len(texts) > 1 else "")
+
+
 def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -1025,7 +1111,11 @@ def _fitted(parent: syntax.Node, child: syntax.Node, piece: Piece) -> str:
     if not isinstance(parent, syntax.Expression | syntax.Alternative | syntax.Define | syntax.Argument):
         return piece.text
     free = isinstance(parent, syntax.Define | syntax.Argument | syntax.List)
-    if piece.kind == "atom" or free or (piece.kind == "pipe" and isinstance(parent, syntax.Pipe | syntax.Alternative)):
+    if (
+        piece.kind == "atom"
+        or free
+        or (piece.kind == "pipe" and isinstance(parent, syntax.Pipe | syntax.Alternative))
+    ):
         return piece.text
     return f"({piece.text})"
 

@@ -53,8 +53,22 @@ class _Flat:
             for source in sources:
                 self.readers[source].append(id)
         self.names: dict[int, str] = {}
-        self.taken = {*KEYWORDS, *space.catalogue, "repeat", "chain", "scan", "unused", "len", "min", "round", "count"}
+        self.taken = {
+            *KEYWORDS,
+            *space.catalogue,
+            "repeat",
+            "chain",
+            "scan",
+            "unused",
+            "len",
+            "min",
+            "round",
+            "count",
+        }
+        # Weights that have a name, by the first node that uses them, and who uses them after it.
         self.shared: dict[int, str] = {}
+        self.shared_with: dict[int, int] = {}
+        self.scans: dict[int, str] = {}
         self.definitions: list[str] = []
         # Tensors that are told apart by what they are called, in the words of the outputs.
         self.wanted = {self._resolved(node): name for name, node in space.outputs}
@@ -68,15 +82,17 @@ class _Flat:
             if id in self.reads:
                 continue
             node = self.nodes[id]
-            found = [self._resolved(e.source) for e in self.space.graph.reads(id) if e.guard.at(self.assignment)]
+            found = [
+                self._resolved(e.source) for e in self.space.graph.reads(id) if e.guard.at(self.assignment)
+            ]
             self.reads[id] = found
             stack += found
             if node.operation == "scan":
                 stack += [node.settings["element"], *node.settings["states"]]
 
     def _resolved(self, id: int) -> int:
-        """Past choices: the tensor that was chosen."""
-        while self.nodes[id].operation == SELECT:
+        """Past choices and identities: the tensor that was chosen."""
+        while self.nodes[id].operation in (SELECT, "identity"):
             (id,) = (e.source for e in self.space.graph.reads(id) if e.guard.at(self.assignment))
         return id
 
@@ -113,11 +129,6 @@ class _Flat:
             self.shared[users[0]] = self._fresh("shared_weights" if len(owners) > 1 else "weights")
             for other in users[1:]:
                 self.shared_with[other] = users[0]
-
-    @property
-    def shared_with(self) -> dict[int, int]:
-        found: dict[int, int] = self.__dict__.setdefault("_shared_with", {})
-        return found
 
     def _has_weights(self, node: Node) -> bool:
         operation = self.space.catalogue.get(node.operation)
@@ -186,11 +197,6 @@ class _Flat:
             return word if self.nodes[node.id].operation != "unembed" else f"unembed({word})"
         return self._operation(node)
 
-    @property
-    def scans(self) -> dict[int, str]:
-        found: dict[int, str] = self.__dict__.setdefault("_scans", {})
-        return found
-
     def _operation(self, node: Node) -> str:
         """A use of the catalogue, with the settings that are not what they are anyway."""
         operation = self.space.catalogue[node.operation]
@@ -228,7 +234,9 @@ class _Flat:
         kept, self.names = self.names, dict(self.names)
         taken = set(self.taken)
         parameters = []
-        for id, word in zip(given, ("x", *("h" if len(states) == 1 else f"h{i + 1}" for i in range(len(states)))), strict=True):
+        for id, word in zip(
+            given, ("x", *("h" if len(states) == 1 else f"h{i + 1}" for i in range(len(states)))), strict=True
+        ):
             self.names[id] = self._fresh(word)
             parameters.append(self.names[id])
         _, *results = self.reads[node.id]
@@ -267,4 +275,6 @@ def _text(value: Any) -> str:
 
 
 def _bracketed(text: str) -> str:
-    return text if re.fullmatch(r"\w+", text) or (text.startswith("(") and text.endswith(")")) else f"({text})"
+    return (
+        text if re.fullmatch(r"\w+", text) or (text.startswith("(") and text.endswith(")")) else f"({text})"
+    )

@@ -146,8 +146,9 @@ class Trace:
             inner = Around(node, True, ())
             for parameter in node.parameters:
                 self._survey(parameter, inner)
-            for child in node.body if isinstance(node.body, tuple) else (node.body,):
-                self._survey(child, Around(node, False, ()))
+            body: Sequence[syntax.Node] = node.body if isinstance(node.body, tuple) else (node.body,)
+            for statement in body:
+                self._survey(statement, Around(node, False, ()))
             return
         if isinstance(node, syntax.Expression):
             self.around.setdefault(key_of(node.span), around)
@@ -175,7 +176,9 @@ class Trace:
         operation = repeated(node)
         for child in children(node):
             inside = operation is not None and child.span.start <= operation.span.start < child.span.end
-            self._survey(child, self._within(around, key_of(operation.span)) if inside and operation else around)
+            self._survey(
+                child, self._within(around, key_of(operation.span)) if inside and operation else around
+            )
 
     @staticmethod
     def _within(around: Around, loop: Key) -> Around:
@@ -373,7 +376,11 @@ def children(node: syntax.Node) -> Iterator[syntax.Node]:
     found: list[syntax.Node] = []
     for spec in dataclasses.fields(node):
         value = getattr(node, spec.name)
-        found += [item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, syntax.Node)]
+        found += [
+            item
+            for item in (value if isinstance(value, tuple) else (value,))
+            if isinstance(item, syntax.Node)
+        ]
     return iter(sorted(found, key=lambda child: (child.span.start, child.span.end)))
 
 

@@ -544,7 +544,7 @@ def _places(
     column: dict[str, int] = {}
     offset: dict[str, float] = {}
     row_of: dict[str, list[int]] = {}
-    low = []
+    low: list[float] = []
     for layer in layers:
         columns: list[int] = []
         x = 0.0

@@ -149,7 +149,7 @@ class Blending:
         has_lists = any(c.is_sublist and c.name not in self.nested for c in self.space.choices)
         members = self.members().unbind(0) if has_lists else ()
         found = {}
-        for choice, row in zip(self.space.choices, range(len(blend)), strict=True):
+        for row, choice in enumerate(self.space.choices):
             count = len(choice.labels)
             if choice.name in self.nested:
                 found[choice.name] = torch.ones(count, dtype=torch.float64)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nasdsl.diagnostics import NasError, failure
 from nasdsl.space.choice import Choice, Genotype
 from nasdsl.space.conditions import guard_text
-from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams
+from nasdsl.space.diagram import Diagram, Diagrams
 from nasdsl.space.graph import SELECT, Node
 from nasdsl.space.solve import OverBudget, Solver
 
@@ -273,6 +273,8 @@ class _Outline:
         self.nodes: list[Node] = list(space.graph.all_nodes())
         self.colours: dict[int, Hashable] = {}
         self.alive: dict[int, list[tuple[int, Diagram]]] = {}
+        # Tensors that are never there.
+        self.absent: set[int] = set()
         # Of the nodes that share weights, the first that is left.
         self.makers: dict[int, int] = {}
 
@@ -284,7 +286,11 @@ class _Outline:
         for node in self.nodes:
             if node.id in alive:
                 self.colours[node.id] = self._colour(node)
-        kept = [node.id for node in self.nodes if node.id in alive and not self._passes(node)]
+        kept = [
+            node.id
+            for node in self.nodes
+            if node.id in alive and node.id not in self.absent and not self._passes(node)
+        ]
         outputs = tuple(self.colours[node] for _, node in self.space.outputs)
         inputs = tuple(self.colours[node] for node in self.space.inputs)
         return inputs, outputs, frozenset(Counter(self.colours[node] for node in kept).items())
@@ -297,6 +303,8 @@ class _Outline:
             if id in found:
                 continue
             found.add(id)
+            if self.nodes[id].operation == "zero":
+                continue  # Nothing comes of what it reads but a shape.
             stack += [source for source, _ in self.alive[id]]
             settings = self.nodes[id].settings
             if self.nodes[id].operation == "scan":
@@ -315,7 +323,14 @@ class _Outline:
     def _colour(self, node: Node) -> Hashable:
         reads = self.alive[node.id]
         if self._passes(node):
+            if reads[0][0] in self.absent:
+                self.absent.add(node.id)
             return self.colours[reads[0][0]]
+        if node.operation == "sum":
+            reads = [(source, guard) for source, guard in reads if source not in self.absent]
+        if node.operation == "zero" or (node.operation == "sum" and not reads):
+            self.absent.add(node.id)
+            return ("zero", tuple(self._setting(dim) for dim in node.type.dims), node.type.dtype)
         own = self._at(node.guard)
         inputs = [(self.colours[source], "" if guard is own else id(guard)) for source, guard in reads]
         if node.operation in (SELECT, "sum", "mean", "max", "multiply"):
@@ -352,11 +367,10 @@ def decided_cases(
     found: dict[int, list[Diagram]] = {}
     for variable, arity in enumerate(space.arities):
         if variable in fixed:
-            found[variable] = [table.true if case == fixed[variable] else table.false for case in range(arity)]
+            found[variable] = [
+                table.true if case == fixed[variable] else table.false for case in range(arity)
+            ]
         else:
             joint, cases = into[variable]
             found[variable] = [table.equals(joint, case, cases) for case in range(arity)]
     return found
-
-
-_ = UNDEFINED

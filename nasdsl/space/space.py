@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
-from math import comb
+from math import comb, prod
 from typing import Any, overload
 
 from nasdsl.diagnostics import Diagnostic, NasError, Span, did_you_mean, failure
@@ -158,6 +159,54 @@ class Space:
                 f"the choices of `{self.name}` are too entangled to be counted exactly",
                 "estimate with `nasdsl count --samples 10000`",
             ) from None
+
+    def estimate(self, samples: int, seed: int = 0) -> tuple[float, float]:
+        """About how many architectures there are, and the standard error: for spaces too entangled for :meth:`count`.
+
+        Each sample decides choice by choice; the product of how many ways there were at each is an unbiased estimate
+        (Knuth 1975), 0 where a ``require`` over choices is broken.
+        """
+        generator = random.Random(seed)
+        found = []
+        for _ in range(samples):
+            genotype = self._free_draw(generator)
+            ways = prod(self._ways(self._by_name[name]) for name in genotype)
+            assignment = self.assignment(genotype)
+            found.append(ways if all(c.at(assignment) for c in self.constraints) else 0)
+        mean = Fraction(sum(found), samples)
+        spread = sum((value - mean) ** 2 for value in found) / max(1, samples - 1)
+        return float(mean), float(spread / samples) ** 0.5
+
+    @staticmethod
+    def _ways(choice: Choice) -> int:
+        if choice.low is None or choice.high is None:
+            return len(choice.labels)
+        return sum(comb(len(choice.labels), k) for k in range(choice.low, choice.high + 1))
+
+    def _free_draw(self, generator: random.Random) -> Genotype:
+        """A genotype choice by choice, whether or not it meets the constraints."""
+        return self._existing({choice.name: self.draw(choice, generator) for choice in self.choices})
+
+    def check_limits(self) -> None:
+        """Raises NasError (N501) where no architecture can meet a ``require`` on a measure."""
+        for limit in self.limits:
+            extent: Extent = getattr(self.ranges(), limit.measure)
+            ends = (extent.min, extent.max)
+            possible = {
+                "<=": limit.bound >= extent.min,
+                "<": limit.bound > extent.min,
+                ">=": limit.bound <= extent.max,
+                ">": limit.bound < extent.max,
+                "==": extent.min <= limit.bound <= extent.max,
+                "!=": ends != (limit.bound, limit.bound),
+            }[limit.operator]
+            if not possible and limit.guard is self.table.true:
+                raise failure(
+                    "N501",
+                    f"no architecture has {limit}: {limit.measure} go from {extent.min} to {extent.max}",
+                    f"loosen it: `require {limit.measure} {limit.operator} …` between these",
+                    limit.span,
+                )
 
     def genotype(self, entries: Mapping[str, Taken | Sequence[str]]) -> Genotype:
         """Checks entries against the space, and puts them in its order.

@@ -82,7 +82,7 @@ def test_reinforce_is_exact_on_average_but_for_the_factor_of_the_moving_baseline
         for z in fixture.architectures():
             made.baseline = baseline
             trace = made.controller.follow(fixture.genotype(z))
-            mean += float(p[z]) * gradient(made, made.loss(trace, float(rewards[z])))
+            mean += float(p[z].detach()) * gradient(made, made.loss(trace, float(rewards[z])))
             assert float(rewards[z]) - made.baseline == pytest.approx(decay * (float(rewards[z]) - baseline))
         torch.testing.assert_close(mean, decay * exact, rtol=0, atol=1e-10)
 

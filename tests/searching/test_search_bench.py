@@ -139,8 +139,9 @@ def test_the_report_column_is_that_of_the_best_by_the_other_and_processes_change
 def test_a_strategy_that_ends_early_keeps_its_winner(tmp_path: Path) -> None:
     table = read_table(plain(tmp_path), few())
     found = bench(few(), table, ["random_search"], evaluations=300, seeds=2, workers=1)
-    assert found.summaries[0].found == 1.0
-    assert found.summaries[0].evaluations == few().count()
+    # After a hundred draws in a row that were all tried, random search takes the space as exhausted.
+    assert 0.8 * few().count() <= found.summaries[0].evaluations <= few().count()
+    assert found.summaries[0].mean == found.outcomes[0].report == table.optimum
     assert len(found.summaries[0].mean_curve) == 300
 
 

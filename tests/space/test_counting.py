@@ -79,3 +79,24 @@ def test_what_nothing_meets_is_an_error() -> None:
             'space s { input x: [8]\n y = x -> (relu | tanh)\n require count("relu") >= 2\n return y }'
         )
     assert raised.value.diagnostics[0].code == "N501"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_estimates_lie_around_the_count(seed: int) -> None:
+    space = pipeline.load(resources.spaces() / "hierarchical.nas", depth=2)
+    mean, error = space.estimate(2000, seed)
+    assert 0 < error < 0.1 * space.count()
+    assert abs(mean - space.count()) < 4 * error
+
+
+@pytest.mark.parametrize(
+    ("bound", "possible"), [("params <= 100", False), ("params >= 100M", False), ("params <= 500", True)]
+)
+def test_whether_a_limit_can_be_met_is_said_at_once(bound: str, possible: bool) -> None:
+    text = f"space s {{ input x: [8, 6, 6]\n require {bound}\n return x -> conv(8 | 16, kernel = 1|3) -> global_avgpool -> linear(10) }}"
+    if possible:
+        assert pipeline.loads(text).limits
+        return
+    with pytest.raises(NasError) as raised:
+        pipeline.loads(text)
+    assert raised.value.diagnostics[0].code == "N501"
