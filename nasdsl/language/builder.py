@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Any, Literal, cast
 
 from nasdsl.diagnostics import Span
-from nasdsl.language.stop import listed
 from nasdsl.language.naming import Key, Step, readable
+from nasdsl.language.stop import listed
 from nasdsl.space.choice import Choice
 from nasdsl.space.conditions import condition_text
 from nasdsl.space.diagram import Diagram, Diagrams
@@ -24,23 +24,33 @@ from nasdsl.space.operation import REQUIRED, Catalogue, Operation, ShapeError
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Part, Parts, Shape, SpaceDim, TensorType
 
-# How many rows a table over choices may get while a size is proved.
+# How many rows a table over choices may get while a size is proved, and how many entries all its columns together.
 ROWS = 1_000_000
+ENTRIES = 2_000_000
 # Numbers are exact; a longer one is a mistake, and would take for ever.
 DIGITS = 1_000
 
 
 class Wrong(Exception):
-    """Something about the graph can't be. The elaborator adds the place; ``nodes`` are those that take part in it."""
+    """Something about the graph can't be. The elaborator adds the place.
+
+    ``nodes`` are those that take part in it; ``for_good`` says that a bound was reached, so that nothing can be added.
+    """
 
     def __init__(
-        self, code: str, message: str, help: str | None = None, nodes: Sequence[int] = ()
+        self,
+        code: str,
+        message: str,
+        help: str | None = None,
+        nodes: Sequence[int] = (),
+        for_good: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.help = help
         self.nodes = tuple(nodes)
+        self.for_good = for_good
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ class Failure:
 
 
 class TooManyRows(Exception):
-    """A table over choices outgrew :data:`ROWS`."""
+    """A table over choices outgrew its bound."""
 
 
 class BoundedDiagrams(Diagrams):
@@ -156,6 +166,14 @@ def _equal(a: Any, b: Any) -> Any:
     return _known(operator.eq)(a, b)
 
 
+def _least(*operands: Any) -> Any:
+    return min(operands)
+
+
+def _most(*operands: Any) -> Any:
+    return max(operands)
+
+
 def _not(a: Any) -> Any:
     return not a
 
@@ -174,11 +192,13 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     ">": _known(operator.gt),
     ">=": _known(operator.ge),
     "not": _not,
-    "min": _known(min),
-    "max": _known(max),
+    "min": _known(_least),
+    "max": _known(_most),
     "round": _known(_round),
 }
-ARITHMETIC: Mapping[str, Callable[..., Any]] = {name: total(function) for name, function in _FUNCTIONS.items()}
+ARITHMETIC: Mapping[str, Callable[..., Any]] = {
+    name: total(function) for name, function in _FUNCTIONS.items()
+}
 
 
 @dataclass(eq=False)
@@ -211,14 +231,14 @@ class GraphBuilder:
 
     def tabulate(self, function: Callable[..., Any], *operands: Diagram, remember: bool = True) -> Diagram:
         """``function`` for every combination of choices that the operands rest on. Raises Wrong beyond :data:`ROWS`."""
-        self.table.left = ROWS
+        self.table.left = min(ROWS, ENTRIES // max(1, len(operands)))
         try:
             return self.table.map(function, *operands, remember=remember)
         except TooManyRows:
             choices = {v for operand in operands for v in operand.support()}
             raise Wrong(
                 "N307",
-                f"this rests on {len(choices)} choices at once, more than {ROWS:,} combinations".replace(",", " "),
+                f"this rests on {len(choices)} choices at once, in more combinations than can be tabulated",
                 "tie some of them: choose a number once, `width = 16 | 24`, and use it in several places",
             ) from None
         finally:
@@ -297,7 +317,16 @@ class GraphBuilder:
         names = self.names()
         return tuple(
             Choice(
-                c.index, names[c.key], c.labels, c.guard, c.variables, c.kind, c.span, c.low, c.high, c.values or ()
+                c.index,
+                names[c.key],
+                c.labels,
+                c.guard,
+                c.variables,
+                c.kind,
+                c.span,
+                c.low,
+                c.high,
+                c.values or (),
             )
             for c in self.choices.values()
         )
@@ -345,7 +374,9 @@ class GraphBuilder:
         else:
             whole = self._shapes(operation, types, settings, present)
             # Where the rule is broken for some choices, the answer holds under this guard alone.
-            general = not isinstance(whole, Diagram) or not any(isinstance(leaf, Failure) for leaf in whole.leaves())
+            general = not isinstance(whole, Diagram) or not any(
+                isinstance(leaf, Failure) for leaf in whole.leaves()
+            )
             dims, dtype = self._axes(operation, self.settled(whole, guard))
         parts: tuple[Parts, ...] = ()
         if not fixed or any(t.parts for t in types) or not all(isinstance(d, (int, Size)) for d in dims):
@@ -370,37 +401,42 @@ class GraphBuilder:
     ) -> Any:
         """(kind, *sizes) for every combination of choices that the operands rest on: what the shape rule answers."""
         names = list(settings)
+        # For each input whether it is there, then its sizes; at the end the settings.
+        operands: list[Any] = []
+        for i, t in enumerate(types):
+            operands.append(True if present is None else present[i])
+            operands += t.dims
+        operands += map(self.joined, settings.values())
+        # What doesn't rest on choices, or is there already, needs no column of its own in the table.
+        columns = list(dict.fromkeys(o for o in operands if isinstance(o, Diagram)))
+        column = {id(diagram): i for i, diagram in enumerate(columns)}
 
-        def rule(*values: Any) -> Any:
-            """``values``: for each input whether it is there, then its sizes; at the end the settings."""
+        def rule(*row: Any) -> Any:
+            values = [row[column[id(o)]] if isinstance(o, Diagram) else o for o in operands]
             shapes: list[Shape] = []
             spare: Shape | None = None
             offset = 0
             for t in types:
-                here, dims = values[offset], values[offset + 1 : offset + 1 + t.rank]
+                here, dims = values[offset], tuple(values[offset + 1 : offset + 1 + t.rank])
                 offset += 1 + t.rank
                 if here:
                     shapes.append(Shape(dims, t.dtype))
                 elif spare is None:
                     spare = Shape(dims, t.dtype)
-            given = dict(zip(names, values[offset:], strict=True))
             if not shapes:
                 if operation.name == "concat" or spare is None:
-                    return Failure(f"a `{operation.name}` of nothing has no size", "choose at least one of its elements")
+                    return Failure(
+                        f"a `{operation.name}` of nothing has no size", "choose at least one of its elements"
+                    )
                 # Nothing is there: the sum is absent, and keeps a shape that one of them would have had.
                 shapes = [spare]
             try:
-                shape = operation.shape(shapes, **given)
+                shape = operation.shape(shapes, **dict(zip(names, values[offset:], strict=True)))
             except ShapeError as error:
                 return Failure(error.message, error.help)
             return (shape.dtype, *shape.dims)
 
-        operands: list[Diagram] = []
-        for i, t in enumerate(types):
-            operands.append(self.table.true if present is None else present[i])
-            operands += [self.table.lift(dim) for dim in t.dims]
-        operands += [self.table.lift(self.joined(value)) for value in settings.values()]
-        return self.simplify(self.tabulate(rule, *operands, remember=False))
+        return self.simplify(self.tabulate(rule, *columns, remember=False))
 
     def _axes(self, operation: Operation, whole: Any) -> tuple[tuple[SpaceDim, ...], str]:
         """Each size as an expression over choices of its own."""
@@ -410,7 +446,9 @@ class GraphBuilder:
         ranks = {len(leaf) - 1 for leaf in leaves}
         if len(ranks) > 1:
             raise Wrong("N302", f"`{operation.name}` would give tensors of {listed(sorted(ranks))} axes")
-        return tuple(self.simplify(self.table.map(_item(axis + 1), whole)) for axis in range(ranks.pop())), leaves[0][0]
+        return tuple(
+            self.simplify(self.table.map(_item(axis + 1), whole)) for axis in range(ranks.pop())
+        ), leaves[0][0]
 
     def joined(self, value: Any) -> Any:
         """A list of sizes as one value: a diagram of lists where one of them rests on choices."""
@@ -480,6 +518,7 @@ class GraphBuilder:
                 "N604",
                 f"the space has more than {self.limits.nodes} nodes",
                 f"make it smaller, or raise the bound: `--limit nodes={2 * self.limits.nodes}`",
+                for_good=True,
             )
         self.nodes.append(
             Node(
@@ -554,9 +593,7 @@ class GraphBuilder:
                 parts.append(kept.pop() if len(kept) == 1 and first.dims[axis] == dim_ else None)
             type = TensorType(tuple(dims), first.dtype, self.tidy_parts(parts, dims))
         reads = [(node, g) for (node, _), g in zip(candidates, guards, strict=True)]
-        return self.add(
-            SELECT, reads, type, guard, scope, span, name=name, region=region, choice=choice
-        )
+        return self.add(SELECT, reads, type, guard, scope, span, name=name, region=region, choice=choice)
 
 
 def _item(index: int) -> Callable[[Any], Any]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from nasdsl.diagnostics import Note
 from nasdsl.language import syntax
 from nasdsl.language.builder import ChoiceRecord, Wrong, type_text
-from nasdsl.language.stop import Stop, fail, listed, with_article
 from nasdsl.language.format import format_expression
 from nasdsl.language.naming import Step
 from nasdsl.language.place import Place
+from nasdsl.language.stop import Stop, fail, listed, with_article
 from nasdsl.language.values import ListValue, Names, Template, Tensor, Tuple, Value, kind_of, label_of
 from nasdsl.space.diagram import Diagram
 
@@ -57,9 +57,7 @@ class Choices:
             return Template(e, names.snapshot())
         if kind == "number":
             return self._choose_number(e, names, place)
-        return self.among(
-            e, names, place, lambda c, at: self.elaborator.evaluate(c.value, c.names, at)
-        )
+        return self.among(e, names, place, lambda c, at: self.elaborator.evaluate(c.value, c.names, at))
 
     def among(
         self,
@@ -154,7 +152,9 @@ class Choices:
             found = self._texts[id(e)] = format_expression(e)
         return found
 
-    def _candidate_place(self, place: Place, step: Step, candidate: Candidate, holds: Diagram, i: int) -> Place:
+    def _candidate_place(
+        self, place: Place, step: Step, candidate: Candidate, holds: Diagram, i: int
+    ) -> Place:
         # The label stands for a single use; several uses keep their names below it.
         single = self.is_single_use(candidate.value, candidate.names)
         inner = place.under(self.table, holds).turn("candidate", i)
@@ -251,7 +251,9 @@ class Choices:
         if place.body.use is not None:
             notes.append(Note(place.body.use, f"in this use it has {_candidates_text(labels, bounds)}"))
         if record.use is not None and record.low is not None and record.high is not None:
-            notes.append(Note(record.use, f"in this one {_candidates_text(record.labels, (record.low, record.high))}"))
+            notes.append(
+                Note(record.use, f"in this one {_candidates_text(record.labels, (record.low, record.high))}")
+            )
         elif record.use is not None:
             notes.append(Note(record.use, f"in this one {_candidates_text(record.labels, None)}"))
         if record.span != e.span:
@@ -318,7 +320,11 @@ class Choices:
             here = self._candidate_place(place, made.step, candidate, holds, i)
             item = elaborator.evaluate(candidate.value, candidate.names, here)
             if not isinstance(item, Tensor):
-                fail("N405", f"`choose … of` takes tensors, and this is {elaborator.describe(item)}", candidate.value.span)
+                fail(
+                    "N405",
+                    f"`choose … of` takes tensors, and this is {elaborator.describe(item)}",
+                    candidate.value.span,
+                )
             items.append(item)
         return ListValue(tuple(items), tuple(made.holds) if made.record is not None else None)
 

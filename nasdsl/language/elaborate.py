@@ -20,7 +20,6 @@ from nasdsl.language import lints, syntax
 from nasdsl.language.assigned import Assigned
 from nasdsl.language.builder import GraphBuilder, Limits, Wrong, type_text
 from nasdsl.language.choices import Choices
-from nasdsl.language.stop import Stop, count, fail, listed, number_text, with_article
 from nasdsl.language.forms import BUILTINS, Forms
 from nasdsl.language.kinds import Kinds
 from nasdsl.language.modules import Module
@@ -29,6 +28,7 @@ from nasdsl.language.place import Body, Place
 from nasdsl.language.proof import Proof
 from nasdsl.language.requirements import MEASURES, Requirements
 from nasdsl.language.resolve import resolve
+from nasdsl.language.stop import Stop, count, fail, listed, number_text, with_article
 from nasdsl.language.uses import Uses
 from nasdsl.language.values import (
     OPERATIONS,
@@ -87,7 +87,9 @@ class Elaborator:
     def space(self, module: Module, declaration: syntax.Space, settings: Mapping[str, Rational]) -> Space:
         """The space of a declaration, with its parameters set. Raises NasError with all that was found."""
         self.resolution = resolve(module, self.catalogue, self.findings)
-        root = Scope(0, "space", declaration.name, declaration.name, None, declaration.span, doc=declaration.doc)
+        root = Scope(
+            0, "space", declaration.name, declaration.name, None, declaration.span, doc=declaration.doc
+        )
         self.builder.scopes.append(root)
         statements = [s for s in declaration.body if not isinstance(s, (syntax.Define, syntax.Input))]
         self.root = Body(root, unique=self.assigned(statements).once)
@@ -99,16 +101,16 @@ class Elaborator:
             if isinstance(statement, syntax.Define):
                 names[statement.name] = Definition(statement, names, module.source.path)
         inputs: list[int] = []
-        for statement in declaration.body:
-            if isinstance(statement, syntax.Input):
-                names[statement.name] = Poison()
-                self.attempt(lambda s=statement: inputs.append(self._input(s, names, place)), self.root)  # type: ignore[misc]
-        names.rebound = self.assigned(statements).rebound(names.own)
-        result = self.run_body(statements, names, place, declaration.span)
         outputs: list[tuple[str, int]] = []
-        if result is not None:
-            self.attempt(lambda: outputs.extend(self._outputs(result, statements)), self.root)
-        self.requirements.finish()
+        try:
+            inputs += self._inputs(declaration, names, place)
+            names.rebound = self.assigned(statements).rebound(names.own)
+            result = self.run_body(statements, names, place, declaration.span)
+            if result is not None:
+                self.attempt(lambda: outputs.extend(self._outputs(result, statements)), self.root)
+            self.requirements.finish()
+        except Stop as stop:
+            self.report(stop, self.root)
         self._judge(declaration)
         self.findings.raise_if_any()
         return self._finished(module, declaration, parameters, inputs, outputs)
@@ -215,6 +217,14 @@ class Elaborator:
             self.attempt(lambda p=parameter: bind(p), self.root)  # type: ignore[misc]
         return values
 
+    def _inputs(self, declaration: syntax.Space, names: Names, place: Place) -> list[int]:
+        found: list[int] = []
+        for statement in declaration.body:
+            if isinstance(statement, syntax.Input):
+                names[statement.name] = Poison()
+                self.attempt(lambda s=statement: found.append(self._input(s, names, place)), self.root)  # type: ignore[misc]
+        return found
+
     def _input(self, statement: syntax.Input, names: Names, place: Place) -> int:
         if statement.type.name not in (None, "int", "float") or statement.type.dimensions is None:
             fail(
@@ -252,7 +262,11 @@ class Elaborator:
                     dimension.span,
                     help="an input is the same for every architecture: choose after it",
                 )
-            dims.append(value if isinstance(value, Size) else self.whole(value, dimension.span, "a dimension", least=1))
+            dims.append(
+                value
+                if isinstance(value, Size)
+                else self.whole(value, dimension.span, "a dimension", least=1)
+            )
         type = TensorType(tuple(dims), "int" if statement.type.name == "int" else "float")
         node = self.builder.add(
             "input", [], type, place.guard, place.body.scope, statement.span, name=statement.name
@@ -301,6 +315,8 @@ class Elaborator:
             action()
             return True
         except Stop as stop:
+            if stop.for_good:
+                raise
             self.report(stop, body)
             return False
 
@@ -318,7 +334,8 @@ class Elaborator:
         """What the builder says is wrong, with its place and the smallest genotype that gets there."""
         path = self.proof.smallest(place.guard, lambda leaf: leaf is True)
         notes = self.origins(nodes or wrong.nodes, span)
-        return Stop(Diagnostic(wrong.code, wrong.message, span, "", notes, wrong.help), path)
+        diagnostic = Diagnostic(wrong.code, wrong.message, span, "", notes, wrong.help)
+        return Stop(diagnostic, {} if wrong.for_good else path, for_good=wrong.for_good)
 
     def origins(self, nodes: Sequence[int], span: Span) -> tuple[Note, ...]:
         """Where the tensors that take part in a fault come from."""
@@ -349,7 +366,9 @@ class Elaborator:
             if stop.path:
                 text = self.builder.where_text(stop.path)
                 diagnostic_ = replace(diagnostic_, message=f"{diagnostic_.message}, where {text}")
-            self.findings.add(replace(diagnostic_, notes=(*diagnostic_.notes, *self._use_note(diagnostic_, body))))
+            self.findings.add(
+                replace(diagnostic_, notes=(*diagnostic_.notes, *self._use_note(diagnostic_, body)))
+            )
         if not self.findings.errors and not self.proof.satisfiable():
             self.requirements.say_unsatisfiable()
 
@@ -405,6 +424,8 @@ class Elaborator:
             try:
                 self._statement(statement, names, place)
             except Stop as stop:
+                if stop.for_good:
+                    raise
                 self.report(stop, place.body)
                 for target in Assigned([statement]).names:
                     names[target] = Poison()
@@ -475,6 +496,7 @@ class Elaborator:
                 f"the loops of this space make more than {self.limits.length} turns",
                 span,
                 help=f"make them shorter, or raise the bound: `--limit length={2 * self.limits.length}`",
+                for_good=True,
             )
 
     def bind_targets(
@@ -560,7 +582,9 @@ class Elaborator:
                     help=f"`op {target.name} = {_short(e)}` outside the body makes its own choices and weights at every "
                     f"use,\n`shared {target.name} = {_short(e)}` has one set of weights for all its uses",
                 )
-            name = self.target_name(target.name, target.index is not None, indices[i], place) if alone else None
+            name = (
+                self.target_name(target.name, target.index is not None, indices[i], place) if alone else None
+            )
             values.append(self.evaluate(e, names, place.but(target=name, slot="")))
         if not alone:
             (value,) = values
@@ -882,7 +906,9 @@ class Elaborator:
                 "N207",
                 f"the slice {low}..{high} is out of range: the list has {count(size, 'element')}",
                 e.span,
-                help=f"the last one is [{size - 1}]; `[{max(low, 0)}..]` takes the rest" if size > low else None,
+                help=f"the last one is [{size - 1}]; `[{max(low, 0)}..]` takes the rest"
+                if size > low
+                else None,
             )
         return ListValue(value.items[low : high + 1])
 
@@ -954,14 +980,21 @@ class Elaborator:
             if isinstance(value, (Tensor, Tuple, *OPERATIONS)):
                 fail("N201", f"{self.describe(value)} can't be compared", side.span)
             if isinstance(value, ListValue) and value.guards is not None:
-                fail("N405", "a list that was chosen can't be compared", side.span, help="`len(list)` is a number")
+                fail(
+                    "N405",
+                    "a list that was chosen can't be compared",
+                    side.span,
+                    help="`len(list)` is a number",
+                )
         if e.operator == "in":
             if not isinstance(right, ListValue):
                 fail("N201", f"`in` looks into a list, and this is {self.describe(right)}", e.right.span)
             found: Value = False
             for item in right.items:
                 equal = self._equal(left, item, place)
-                found = self.builder.simplify(self.table.either(self.table.lift(found), self.table.lift(equal)))
+                found = self.builder.simplify(
+                    self.table.either(self.table.lift(found), self.table.lift(equal))
+                )
                 if found is True:
                     break
             return found
@@ -973,7 +1006,9 @@ class Elaborator:
             return same if e.operator == "==" else self._settled("not", place, same)
         for value, side in ((left, e.left), (right, e.right)):
             if kind_of(value) != "number":
-                fail("N201", f"`{e.operator}` compares numbers, and this is {self.describe(value)}", side.span)
+                fail(
+                    "N201", f"`{e.operator}` compares numbers, and this is {self.describe(value)}", side.span
+                )
         return self._settled(e.operator, place, left, right)
 
     def _equal(self, left: Value, right: Value, place: Place) -> Any:
@@ -1127,7 +1162,9 @@ class Elaborator:
                 f"`{operator}` takes tensors and numbers, and this is {self.describe(value)}",
                 e.span,
                 label=self.describe(value),
-                help=f"apply it to a tensor first: `f(x) {operator} g(x)`" if isinstance(value, Template) else None,
+                help=f"apply it to a tensor first: `f(x) {operator} g(x)`"
+                if isinstance(value, Template)
+                else None,
             )
 
     def check_number(self, value: Value, span: Span, what: str) -> None:
@@ -1144,7 +1181,11 @@ class Elaborator:
             kinds = {kind_of(item) for item in value.items}
             return f"{len(value.items)} tensors" if kinds == {"tensor"} else f"a tuple of {len(value.items)}"
         if isinstance(value, ListValue):
-            return "a list that was chosen" if value.guards is not None else f"a list of {count(len(value.items), 'element')}"
+            return (
+                "a list that was chosen"
+                if value.guards is not None
+                else f"a list of {count(len(value.items), 'element')}"
+            )
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, (int, Fraction)):
@@ -1182,4 +1223,3 @@ def _short(e: syntax.Expression) -> str:
     """An expression's text where it is short enough for a help line."""
     text = " ".join(e.span.text.split())
     return text if len(text) <= 40 else "…"
-

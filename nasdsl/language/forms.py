@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nasdsl.diagnostics import Diagnostic, Note, Span
 from nasdsl.language import syntax
 from nasdsl.language.builder import ChoiceRecord, Wrong, type_text
-from nasdsl.language.stop import Stop, count, fail, with_article
 from nasdsl.language.place import Place
+from nasdsl.language.stop import Stop, count, fail, with_article
 from nasdsl.language.values import (
     ListValue,
     Names,
@@ -120,7 +120,9 @@ class Forms:
                     taken.append(self.elaborator.evaluate(argument.value, names, place.plain()))
                     continue
             rest.append(argument)
-        return rest, [inner for value in taken for inner in (value.items if isinstance(value, Tuple) else (value,))]
+        return rest, [
+            inner for value in taken for inner in (value.items if isinstance(value, Tuple) else (value,))
+        ]
 
     def _holds_tensors(
         self, arguments: Sequence[syntax.Argument], names: Names, inputs: Sequence[Value]
@@ -235,7 +237,9 @@ class Forms:
             raise self.elaborator.stop(wrong, span, place, nodes) from None
         if self.builder.doubts:
             self.elaborator.doubt(span, place.body, self.elaborator.origins(nodes, span))
-        reads = [(node, self.table.both(place.guard, guard)) for node, guard in zip(nodes, guards, strict=True)]
+        reads = [
+            (node, self.table.both(place.guard, guard)) for node, guard in zip(nodes, guards, strict=True)
+        ]
         return Tensor(self.elaborator.uses.node(name, reads, type, full, place, span))
 
     def _check_not_empty(self, name: str, guards: Sequence[Diagram], place: Place, span: Span) -> None:
@@ -368,11 +372,19 @@ class Forms:
         argument = arguments[0].value
         value = self.elaborator.evaluate(argument, names, place.bare())
         if not isinstance(value, ListValue) or value.guards is not None:
-            fail("N201", f"`chain` takes a list of operations, and this is {self.elaborator.describe(value)}", argument.span)
+            fail(
+                "N201",
+                f"`chain` takes a list of operations, and this is {self.elaborator.describe(value)}",
+                argument.span,
+            )
         current = list(inputs)
         for i, item in enumerate(value.items):
             if not isinstance(item, Template):
-                fail("N201", f"`chain` takes operations, and this is {self.elaborator.describe(item)}", argument.span)
+                fail(
+                    "N201",
+                    f"`chain` takes operations, and this is {self.elaborator.describe(item)}",
+                    argument.span,
+                )
             here = place.plain().turn("link", i)
             result = self.elaborator.uses.apply(item.expression, item.names, current, here)
             current = list(result.items) if isinstance(result, Tuple) else [result]
@@ -394,10 +406,16 @@ class Forms:
             fail("N405", "a `scan` can't stand inside the cell of another", e.span)
         sequence = self._one(inputs, e.span, "scan")
         if not isinstance(sequence, Tensor):
-            fail("N201", f"`scan` runs over a tensor, and this is {self.elaborator.describe(sequence)}", e.span)
+            fail(
+                "N201", f"`scan` runs over a tensor, and this is {self.elaborator.describe(sequence)}", e.span
+            )
         type = self.builder.type_of(sequence.node)
         if type.rank < 1:
-            fail("N301", f"`scan` runs over the first axis of a tensor such as [T, D], and this is {type_text(type)}", e.span)
+            fail(
+                "N301",
+                f"`scan` runs over the first axis of a tensor such as [T, D], and this is {type_text(type)}",
+                e.span,
+            )
         shapes = self._state_shapes(state_argument, names, place)
         scope = place.body.scope
         region = len(self.builder.nodes)
@@ -424,7 +442,9 @@ class Forms:
         elif len(results) == len(states) == 1:
             output, new = results[0], results
         else:
-            wanted = " or ".join(count(n, "tensor") for n in ((1, 2) if len(states) == 1 else (len(states) + 1,)))
+            wanted = " or ".join(
+                count(n, "tensor") for n in ((1, 2) if len(states) == 1 else (len(states) + 1,))
+            )
             fail(
                 "N206",
                 f"a cell that is scanned with {count(len(states), 'state')} gives {wanted}, and this gives {len(results)}",
@@ -433,7 +453,12 @@ class Forms:
             )
         nodes = []
         for result, node in zip([output, *new], [None, *states], strict=True):
-            assert isinstance(result, Tensor)
+            if not isinstance(result, Tensor):
+                fail(
+                    "N206",
+                    f"a cell that is scanned gives tensors, and this gives {self.elaborator.describe(result)}",
+                    f.span,
+                )
             if node is not None:
                 self._check_state(node, result.node, e.span, state_argument.span, place)
             nodes.append(result.node)
@@ -469,7 +494,9 @@ class Forms:
                         label="depends on the architecture",
                         help="scan with a state of one size, and choose inside the cell",
                     )
-            found.append(tuple(self.elaborator.whole(dim, e.span, "a size of the state", least=1) for dim in shape))
+            found.append(
+                tuple(self.elaborator.whole(dim, e.span, "a size of the state", least=1) for dim in shape)
+            )
         return found
 
     def _check_state(self, state: int, new: int, span: Span, given: Span, place: Place) -> None:
@@ -477,7 +504,9 @@ class Forms:
         if before.rank == after.rank and before.dtype == after.dtype:
             differ = self.table.false
             for a, b in zip(before.dims, after.dims, strict=True):
-                differ = self.table.either(differ, self.table.map(_differ, self.table.lift(a), self.table.lift(b)))
+                differ = self.table.either(
+                    differ, self.table.map(_differ, self.table.lift(a), self.table.lift(b))
+                )
             if not self.elaborator.proof.possible(self.table.both(place.guard, differ)):
                 return
         fail(
@@ -585,7 +614,12 @@ class Forms:
         if kind == "poison":
             raise Stop(None)
         if kind != "operation":
-            fail("N201", f"`{what}` takes an operation, and this is {with_article(kind)}", e.span, label=with_article(kind))
+            fail(
+                "N201",
+                f"`{what}` takes an operation, and this is {with_article(kind)}",
+                e.span,
+                label=with_article(kind),
+            )
 
     def _one(self, inputs: Sequence[Value], span: Span, what: str) -> Value:
         if len(inputs) != 1:
@@ -599,4 +633,3 @@ def _parts(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _differ(a: Any, b: Any) -> bool:
     return bool(a != b)
-

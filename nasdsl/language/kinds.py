@@ -8,7 +8,7 @@ or a choice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from nasdsl.diagnostics import Note
 from nasdsl.language import syntax
@@ -72,7 +72,7 @@ class Kinds:
             case syntax.Tuple():
                 return "tensor"
             case syntax.Negate():
-                return self.of(e.operand, names)
+                return self._of_arithmetic("-", [e.operand], names)
             case syntax.IfExpression():
                 return self._of_if(e, names)
             case syntax.Alternatives():
@@ -89,20 +89,22 @@ class Kinds:
         callee = self._elaborator.callee(e.function, names)
         if isinstance(callee, Poison):
             return "poison"
+        given = [self._given(a.value, names) for a in e.arguments if a.name is None]
+        if "poison" in given:
+            return "poison"
         if not isinstance(callee, Builtin):
-            return "tensor" if self.gives_inputs(callee, e.arguments, names) else "operation"
+            inputs = input_names(callee)
+            uses = "tensor" in given or any(a.name in inputs for a in e.arguments)
+            return "tensor" if uses else "operation"
         if callee.name in NUMERIC:
             return "number"
         if callee.name == "unused":
             return "list"
-        positional = [a.value for a in e.arguments if a.name is None]
         if callee.name in STRUCTURAL:
-            return "tensor" if any(self.holds_tensors(value, names) for value in positional) else "operation"
-        if not positional:
+            return "tensor" if "tensor" in given else "operation"
+        if not given:
             return "operation"  # `(a, b) -> concat(axis = 0)`
-        if callee.name == "max" and not self.holds_tensors(positional[0], names):
-            return "number"
-        return "tensor"
+        return "number" if callee.name == "max" and given[0] != "tensor" else "tensor"
 
     def _of_pipe(self, e: syntax.Pipe, names: Names) -> Kind:
         first = self.of(e.stages[0], names)
@@ -126,15 +128,19 @@ class Kinds:
             operands.append(left.right)
             left = left.left
         operands.append(left)
-        kinds = [self.of(operand, names) for operand in reversed(operands)]
-        for kind, operand in zip(kinds, reversed(operands), strict=True):
+        return self._of_arithmetic(e.operator, operands[::-1], names)
+
+    def _of_arithmetic(self, operator: str, operands: Sequence[syntax.Expression], names: Names) -> Kind:
+        kinds = [self.of(operand, names) for operand in operands]
+        for kind, operand in zip(kinds, operands, strict=True):
             if kind == "operation":
                 fail(
                     "N210",
-                    f"`{e.operator}` takes tensors and numbers, not operations",
+                    f"`{operator}` takes tensors and numbers, not operations",
                     operand.span,
                     label="an operation",
-                    help=f"apply it to a tensor first: `f(x) {e.operator} g(x)`",
+                    help="apply it to a tensor first: "
+                    + (f"`f(x) {operator} g(x)`" if len(operands) > 1 else f"`{operator}f(x)`"),
                 )
         for kind in ("poison", "list", "tensor"):
             if kind in kinds:
@@ -154,7 +160,9 @@ class Kinds:
         if not e.clauses:
             return self._common(e.items, names)
         inner = self.first_turn(e.clauses, names)
-        return "tensor" if inner is None else self._common(e.items, inner)
+        if inner is None:
+            fail("N401", "a choice of nothing", e.span, help="the list that candidates come from is empty")
+        return self._common(e.items, inner)
 
     def _of_index(self, e: syntax.Index, names: Names) -> Kind:
         if isinstance(e.index, syntax.Range):
@@ -164,7 +172,11 @@ class Kinds:
             value = self.peek(e.value, names)
             if isinstance(value, ListValue) and value.items:
                 value = value.items[0]
-        return "tensor" if value is None or (isinstance(value, ListValue) and not value.items) else kind_of(value)
+        return (
+            "tensor"
+            if value is None or (isinstance(value, ListValue) and not value.items)
+            else kind_of(value)
+        )
 
     def _common(self, items: Sequence[syntax.Alternative], names: Names) -> Kind:
         """The one kind of a choice's candidates."""
@@ -194,26 +206,25 @@ class Kinds:
 
     # --- arguments -----------------------------------------------------------------------------
 
-    def gives_inputs(self, callee: Value, arguments: Sequence[syntax.Argument], names: Names) -> bool:
-        """Whether a call hands tensors over, and so is a use."""
-        inputs = input_names(callee)
-        for argument in arguments:
-            if argument.name is None:
-                if self.holds_tensors(argument.value, names):
-                    return True
-            elif argument.name in inputs:
-                return True
-        return False
-
     def holds_tensors(self, e: syntax.Expression, names: Names) -> bool:
         """Whether an argument is a tensor or a list of tensors."""
+        return self._given(e, names) == "tensor"
+
+    def _given(self, e: syntax.Expression, names: Names) -> Literal["tensor", "other", "poison"]:
+        """What a call is given by an argument."""
         if isinstance(e, _NEVER_TENSORS):
-            return False
+            return "other"
         if isinstance(e, syntax.Name):
-            return holds_tensors(self._elaborator.find(e, names))
+            value = self._elaborator.find(e, names)
+            if isinstance(value, Poison):
+                return "poison"
+            return "tensor" if holds_tensors(value) else "other"
         kind = self.of(e, names)
-        if kind != "list":
-            return kind == "tensor"
+        if kind == "list":
+            return "tensor" if self._lists_tensors(e, names) else "other"
+        return kind if kind in ("tensor", "poison") else "other"
+
+    def _lists_tensors(self, e: syntax.Expression, names: Names) -> bool:
         match e:
             case syntax.List(items=items):
                 return not items or self.holds_tensors(items[0], names)
@@ -240,7 +251,9 @@ class Kinds:
         value = self.peek(clause.iterable, inner)
         items: Sequence[Value] = value.items if isinstance(value, ListValue) else (Tensor(-1),)
         for item in items:
-            parts = item.items if isinstance(item, (Tuple, ListValue)) and len(clause.targets) > 1 else (item,)
+            parts = (
+                item.items if isinstance(item, (Tuple, ListValue)) and len(clause.targets) > 1 else (item,)
+            )
             for i, target in enumerate(clause.targets):
                 inner[target.name] = parts[i] if i < len(parts) else 0
             if clause.condition is not None and self.peek(clause.condition, inner) is False:
@@ -285,9 +298,13 @@ class Kinds:
                 return pure(*e.items)
             case syntax.IfExpression():
                 return pure(e.condition, numbers=True) and pure(e.then, e.otherwise)
-            case syntax.Call(function=syntax.Name(name=name) as function) if name in NUMERIC and name != "count":
+            case syntax.Call(function=syntax.Name(name=name) as function) if (
+                name in NUMERIC and name != "count"
+            ):
                 found = self._elaborator.find(function, names, calling=True)
-                return isinstance(found, Builtin) and pure(*(a.value for a in e.arguments), numbers=name != "len")
+                return isinstance(found, Builtin) and pure(
+                    *(a.value for a in e.arguments), numbers=name != "len"
+                )
         return False
 
 
@@ -319,4 +336,3 @@ def is_operation_parameter(parameter: syntax.Parameter) -> bool:
 
 def _plural(kind: Kind) -> str:
     return {"boolean": "true and false", "string": "texts"}.get(kind, f"{kind}s")
-

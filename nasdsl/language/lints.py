@@ -99,7 +99,9 @@ def _misleading_labels(items: Sequence[syntax.Alternative], operations: set[str]
             continue
         names = {node.name for node in _nodes(item.value) if isinstance(node, syntax.Name)}
         # `identity: x` passes x on: that is what the label says.
-        if item.label in names or (item.label == "identity" and isinstance(item.value, (syntax.Name, syntax.Index))):
+        if item.label in names or (
+            item.label == "identity" and isinstance(item.value, (syntax.Name, syntax.Index))
+        ):
             continue
         yield warning(
             "N705",

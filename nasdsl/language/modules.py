@@ -10,17 +10,18 @@ from nasdsl import resources
 from nasdsl.diagnostics import Findings, NasError, Note, Source, Span, did_you_mean, failure
 from nasdsl.language import syntax
 from nasdsl.language.parser import parse
-from nasdsl.language.values import Definition, Names, Poison
+from nasdsl.language.values import Definition, Names, Poison, Value
 
 
 @dataclass(eq=False)
 class Module:
-    """One file: its text, its tree, and what its names mean."""
+    """One file: its text, its tree, and what its names mean. ``imports`` are the names that its imports bring."""
 
     source: Source
     tree: syntax.File
     names: Names
     imported: list[Module] = field(default_factory=list)
+    imports: dict[str, Span] = field(default_factory=dict)
 
     @property
     def spaces(self) -> list[syntax.Space]:
@@ -69,6 +70,7 @@ class Loader:
     findings: Findings
     _modules: dict[Path, Module] = field(default_factory=dict)
     _open: list[Path] = field(default_factory=list)
+    _failed: set[Path] = field(default_factory=set)
     _root: Path | None = None
 
     def load(self, path: Path, source: Source | None = None) -> Module:
@@ -89,20 +91,14 @@ class Loader:
         return module
 
     def _define(self, tree: syntax.File, module: Module) -> None:
-        seen: dict[str, Span] = {}
+        seen = dict(module.imports)
         for item in tree.items:
             if item.name in seen:
-                self.findings.error(
-                    "N109",
-                    f"`{item.name}` is defined twice",
-                    item.name_span,
-                    notes=(Note(seen[item.name], "first here"),),
-                    help="rename one of them",
-                )
+                self._twice(item.name, item.name_span, seen[item.name], help="rename one of them")
                 continue
             seen[item.name] = item.name_span
             if isinstance(item, syntax.Define):
-                module.names.own[item.name] = Definition(item, module.names, module.source.path)
+                module.names[item.name] = Definition(item, module.names, module.source.path)
 
     def _import(self, statement: syntax.Import, importer: Path, module: Module) -> None:
         try:
@@ -111,7 +107,7 @@ class Loader:
             for diagnostic in error.diagnostics:
                 self.findings.add(diagnostic)
             for name in statement.names:
-                module.names.own[name.alias or name.name] = Poison()
+                self._import_as(name, Poison(), module)
             return
         module.imported.append(imported)
         available = {n: v for n, v in imported.names.own.items() if isinstance(v, (Definition, Poison))}
@@ -126,16 +122,38 @@ class Loader:
                     or f"it defines {', '.join(f'`{n}`' for n in available) or 'nothing'}",
                 )
                 value = Poison()
-            module.names.own[name.alias or name.name] = value
+            self._import_as(name, value, module)
+
+    def _import_as(self, imported: syntax.Imported, value: Value, module: Module) -> None:
+        name = imported.alias or imported.name
+        if name in module.imports:
+            self._twice(
+                name, imported.span, module.imports[name], help="import one of them under another name: `as`"
+            )
+            return
+        module.imports[name] = imported.span
+        module.names[name] = value
+
+    def _twice(self, name: str, span: Span, first: Span, help: str) -> None:
+        self.findings.error(
+            "N109", f"`{name}` is defined twice", span, notes=(Note(first, "first here"),), help=help
+        )
 
     def _imported(self, statement: syntax.Import, importer: Path) -> Module:
+        """The module that an import names: beside the importing file, else among those that ship."""
         span = statement.path_span
         if not statement.path.endswith(".nas"):
-            raise failure("N602", "only `.nas` files can be imported", f'write `from "{statement.path}.nas"`', span)
+            raise failure(
+                "N602", "only `.nas` files can be imported", f'write `from "{statement.path}.nas"`', span
+            )
         assert self._root is not None
         shipped = resources.spaces().resolve()
-        candidates = [(importer.parent / statement.path).resolve(), (shipped / statement.path).resolve()]
-        inside = [c for c in candidates if c.is_relative_to(self._root) or c.is_relative_to(shipped)]
+        try:
+            candidates = [(folder / statement.path).resolve() for folder in (importer.parent, shipped)]
+            inside = [c for c in candidates if c.is_relative_to(self._root) or c.is_relative_to(shipped)]
+            there = [c for c in inside if c in self._modules or c in self._open or c.is_file()]
+        except (OSError, ValueError, RuntimeError):  # Too long a name, a null character, links in a circle.
+            raise failure("N601", "this can't be the path of a file", None, span) from None
         if not inside or Path(statement.path).is_absolute():
             raise failure(
                 "N602",
@@ -143,23 +161,32 @@ class Loader:
                 "copy the file beside the space",
                 span,
             )
-        for candidate in inside:
-            if candidate in self._open:
-                raise failure("N603", f"`{statement.path}` imports this file, which imports it", None, span)
-            if candidate in self._modules:
-                return self._modules[candidate]
-            if candidate.is_file():
-                return self.load(candidate, read_source(candidate, _shown(candidate, importer), span))
-        known = [str(p.relative_to(shipped)) for p in shipped.rglob("*.nas")]
-        raise failure(
-            "N601",
-            f"there is no file `{statement.path}`, neither beside this one nor among those that ship",
-            did_you_mean(statement.path, known),
-            span,
-        )
+        if not there:
+            known = [p.relative_to(shipped).as_posix() for p in shipped.rglob("*.nas")]
+            raise failure(
+                "N601",
+                f"there is no file `{statement.path}`, neither beside this one nor among those that ship",
+                did_you_mean(statement.path, known),
+                span,
+            )
+        path = there[0]
+        if path in self._open:
+            raise failure(
+                "N603",
+                f"`{statement.path}` imports this file, which imports it",
+                "move what both of them need into a third file",
+                span,
+            )
+        if path in self._failed:
+            raise NasError  # What is wrong with it has been said.
+        if path not in self._modules:
+            self._failed.add(path)
+            self.load(path, read_source(path, _shown(path), span))
+            self._failed.remove(path)
+        return self._modules[path]
 
 
-def _shown(path: Path, importer: Path) -> str:
+def _shown(path: Path) -> str:
     """The path as people know it: relative where that is short."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -176,7 +203,9 @@ def pick_space(module: Module, name: str | None = None) -> syntax.Space:
     if name is None:
         if len(spaces) > 1:
             raise failure(
-                "N607", f"`{path}` has several spaces: {', '.join(spaces)}", f"say which: `--space {next(iter(spaces))}`"
+                "N607",
+                f"`{path}` has several spaces: {', '.join(spaces)}",
+                f"say which: `--space {next(iter(spaces))}`",
             )
         return next(iter(spaces.values()))
     if name not in spaces:

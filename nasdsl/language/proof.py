@@ -122,7 +122,9 @@ class Proof:
     def _conjunction(self, path: Mapping[int, int]) -> Diagram:
         condition = self.table.true
         for variable, case in sorted(path.items(), reverse=True):
-            condition = self.table.both(self.table.equals(variable, case, self.builder.arities[variable]), condition)
+            condition = self.table.both(
+                self.table.equals(variable, case, self.builder.arities[variable]), condition
+            )
         return condition
 
     def failure(self, doubt: Diagram) -> tuple[Failure, Mapping[int, int]] | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nasdsl.diagnostics import Note, did_you_mean
 from nasdsl.language import syntax
-from nasdsl.language.stop import fail
 from nasdsl.language.place import Place
+from nasdsl.language.stop import fail
 from nasdsl.language.values import Measure, Names, is_rational
 from nasdsl.space.space import Limit
 
@@ -78,7 +78,9 @@ class Requirements:
                 "no architecture can meet this",
                 e.span,
                 label="false for every genotype",
-                notes=tuple(Note(span, "together with this") for span in self._spans[-1:]) if holds is not False else (),
+                notes=tuple(Note(span, "together with this") for span in self._spans[-1:])
+                if holds is not False
+                else (),
             )
         self._spans.append(e.span)
         self.elaborator.proof.require(condition)
@@ -130,7 +132,8 @@ class Requirements:
                 "N107",
                 f"no choice has a candidate `{word}`",
                 e.span,
-                help=did_you_mean(word, known) or (f"the labels are {', '.join(known[:8])}" if known else None),
+                help=did_you_mean(word, known)
+                or (f"the labels are {', '.join(known[:8])}" if known else None),
             )
         total: Any = 0
         for record in builder.choices.values():

@@ -14,11 +14,12 @@ from typing import Literal
 from nasdsl.diagnostics import Diagnostic, Findings, Note, Span, did_you_mean
 from nasdsl.language import syntax
 from nasdsl.language.assigned import Assigned
-from nasdsl.language.stop import listed
 from nasdsl.language.forms import BUILTINS
 from nasdsl.language.kinds import is_input, is_operation_parameter
 from nasdsl.language.modules import Module
 from nasdsl.language.requirements import MEASURES
+from nasdsl.language.stop import listed
+from nasdsl.language.values import Definition
 from nasdsl.space.operation import Catalogue
 
 TYPES = ("op", "int", "float", "number", "bool", "string")
@@ -86,7 +87,9 @@ class _Resolver:
         self.catalogue = catalogue
         self.findings = findings
         self.resolution = resolution
-        self.shipped = {name for name, operation in catalogue.items() if not operation.internal} | set(BUILTINS)
+        self.shipped = {name for name, operation in catalogue.items() if not operation.internal} | set(
+            BUILTINS
+        )
         self._measures = False
 
     # --- declarations --------------------------------------------------------------------------
@@ -97,8 +100,10 @@ class _Resolver:
         for statement in module.tree.imports:
             for imported in statement.names:
                 name = imported.alias or imported.name
-                if name in module.names.own:
-                    self._bind(scope, name, "import", imported.span)
+                value = module.names.own.get(name)
+                if value is not None:
+                    define = value.syntax if isinstance(value, Definition) else None
+                    self._bind(scope, name, "import", imported.span, define)
         for name, define in defined.items():
             self._bind(scope, name, define.kind, define.name_span, define)
         for item in module.tree.items:
@@ -129,7 +134,11 @@ class _Resolver:
         scope.later = first_spans(statements)
         for input_ in inputs:
             for dimension in input_.type.dimensions or ():
-                if isinstance(dimension, syntax.Name) and dimension.name not in scope.names and dimension.name.isupper():
+                if (
+                    isinstance(dimension, syntax.Name)
+                    and dimension.name not in scope.names
+                    and dimension.name.isupper()
+                ):
                     self._bind(scope, dimension.name, "dimension", dimension.span)
                 else:
                     self._expression(dimension, scope)
@@ -141,8 +150,8 @@ class _Resolver:
         around = Scope("space", outer, dict(scope.names))
         around.forbidden = {b.name: "tensor" for b in scope.names.values() if b.what == "input"}
         around.forbidden.update(dict.fromkeys(assigned.rebound(before), "rebound"))
-        for name, span in scope.later.items():
-            around.names.setdefault(name, Binding(name, "variable", span))
+        for name in assigned.names:
+            around.names.setdefault(name, Binding(name, "variable", scope.later.get(name, space.span)))
         for define in defines:
             self._define(define, around)
         self._body(statements, scope, space.span)
@@ -197,7 +206,8 @@ class _Resolver:
                 "N101",
                 f"unknown type `{type.name}`",
                 type.span,
-                help=did_you_mean(type.name, known) or "types are `int`, `number`, `bool`, `op`, `[C, H, W]` and `int[T]`",
+                help=did_you_mean(type.name, known)
+                or "types are `int`, `number`, `bool`, `op`, `[C, H, W]` and `int[T]`",
             )
 
     # --- statements ----------------------------------------------------------------------------
@@ -205,7 +215,9 @@ class _Resolver:
     def _body(self, statements: Sequence[syntax.Statement], scope: Scope, span: Span) -> None:
         if not statements or not isinstance(statements[-1], syntax.Return):
             where = statements[-1].span if statements else span
-            self._error("N206", "a body ends with `return`", where, help="add `return …` as the last statement")
+            self._error(
+                "N206", "a body ends with `return`", where, help="add `return …` as the last statement"
+            )
         for i, statement in enumerate(statements):
             self._statement(statement, scope, last=i == len(statements) - 1)
 
@@ -363,7 +375,9 @@ class _Resolver:
         """Checks a keyword; says whether an operation is expected."""
         if argument.name is None:
             # An operation among the positional arguments fills the settings in their order.
-            return any(is_operation_parameter(p) for p in define.parameters) and not any(map(is_input, define.parameters))
+            return any(is_operation_parameter(p) for p in define.parameters) and not any(
+                map(is_input, define.parameters)
+            )
         parameters = {p.name: p for p in define.parameters}
         if argument.name in parameters:
             return is_operation_parameter(parameters[argument.name])

@@ -16,13 +16,21 @@ class Stop(Exception):
     """Leaves a statement that failed; ``diagnostic`` is None where the cause has been reported already.
 
     ``path`` is the part of a genotype that breaks it, {variable: case}: put into words at the end, when every choice
-    has its name. ``body`` is the innermost use of a definition that it happened in.
+    has its name. ``body`` is the innermost use of a definition that it happened in. ``for_good`` ends the elaboration: a
+    bound on what is made was reached.
     """
 
-    def __init__(self, diagnostic: Diagnostic | None, path: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        diagnostic: Diagnostic | None,
+        path: Mapping[int, int] | None = None,
+        *,
+        for_good: bool = False,
+    ) -> None:
         super().__init__()
         self.diagnostic = diagnostic
         self.path = path or {}
+        self.for_good = for_good
         self.body: Body | None = None
 
 
@@ -34,8 +42,9 @@ def fail(
     label: str = "",
     notes: tuple[Note, ...] = (),
     help: str | None = None,
+    for_good: bool = False,
 ) -> NoReturn:
-    raise Stop(Diagnostic(code, message, span, label, notes, help))
+    raise Stop(Diagnostic(code, message, span, label, notes, help), for_good=for_good)
 
 
 def with_article(kind: str) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from nasdsl.diagnostics import Diagnostic, Note, Span, did_you_mean
 from nasdsl.language import syntax
 from nasdsl.language.builder import Wrong, type_text
-from nasdsl.language.stop import Stop, count, fail, listed, with_article
 from nasdsl.language.format import format_expression
 from nasdsl.language.kinds import is_input, is_operation_parameter
 from nasdsl.language.naming import CellName, Step
 from nasdsl.language.place import Body, Place, SharedUse, Slot
+from nasdsl.language.stop import Stop, count, fail, listed, with_article
 from nasdsl.language.values import (
     OPERATIONS,
     Builtin,
@@ -164,6 +164,7 @@ class Uses:
                 f"the space has more than {limit} uses of operations",
                 span,
                 help=f"make it smaller, or raise the bound: `--limit uses={2 * limit}`",
+                for_good=True,
             )
         if isinstance(callee, Primitive):
             return self._primitive(callee.operation, arguments, names, inputs, place, span)
@@ -253,7 +254,11 @@ class Uses:
                     argument.name_span or argument.span,
                     label="not one of its settings",
                     help=did_you_mean(name, declared)
-                    or (f"its settings are {listed(f'`{d}`' for d in declared)}" if declared else "it has none"),
+                    or (
+                        f"its settings are {listed(f'`{d}`' for d in declared)}"
+                        if declared
+                        else "it has none"
+                    ),
                 )
             if name in settings:
                 fail("N203", f"`{name}` of `{operation.name}` is given twice", argument.span)
@@ -264,7 +269,9 @@ class Uses:
             for item in _flat(value, lists=True):
                 if not isinstance(item, Tensor):
                     fail(
-                        "N201", f"`{operation.name}` takes a tensor, and this is {self.elaborator.describe(item)}", span
+                        "N201",
+                        f"`{operation.name}` takes a tensor, and this is {self.elaborator.describe(item)}",
+                        span,
                     )
                 nodes.append(item.node)
         if len(nodes) != len(operation.inputs) and not (operation.variadic and nodes):
@@ -310,7 +317,9 @@ class Uses:
                 )
         return value
 
-    def _list_setting(self, operation: Operation, setting: Setting, value: ListValue, e: syntax.Expression) -> Any:
+    def _list_setting(
+        self, operation: Operation, setting: Setting, value: ListValue, e: syntax.Expression
+    ) -> Any:
         name = f"`{setting.name}` of `{operation.name}`"
         if setting.kind not in ("ints", "dims") or value.guards is not None:
             fail("N205", f"{name} is one number, and this is {self.elaborator.describe(value)}", e.span)
@@ -335,7 +344,9 @@ class Uses:
             + (f": `{example}`" if given is None and len(values) == 2 else ""),
         )
 
-    def _check_whole(self, operation: Operation, setting: Setting, value: Value, e: syntax.Expression) -> None:
+    def _check_whole(
+        self, operation: Operation, setting: Setting, value: Value, e: syntax.Expression
+    ) -> None:
         if setting.kind not in ("int", "ints", "dims"):
             return
         for leaf in leaves(value):
@@ -380,7 +391,15 @@ class Uses:
             assert isinstance(known, int)
             owner = known
         return self.builder.add(
-            name, reads, type, place.guard, place.body.scope, span, settings=settings, owner=owner, region=place.region
+            name,
+            reads,
+            type,
+            place.guard,
+            place.body.scope,
+            span,
+            settings=settings,
+            owner=owner,
+            region=place.region,
         )
 
     # --- definitions -----------------------------------------------------------------------------
@@ -549,7 +568,9 @@ class Uses:
                     label="not one of its parameters",
                     notes=(Note(define.name_span, "defined here"),),
                     help=did_you_mean(argument.name, parameters)
-                    or (f"it takes {listed(f'`{n}`' for n in parameters)}" if parameters else "it takes none"),
+                    or (
+                        f"it takes {listed(f'`{n}`' for n in parameters)}" if parameters else "it takes none"
+                    ),
                 )
             if argument.name in given or argument.name in given_inputs:
                 fail("N203", f"`{argument.name}` of `{define.name}` is given twice", argument.span)
@@ -630,11 +651,21 @@ class Uses:
         declared = (Note(parameter.span, "declared here"),)
         if is_operation_parameter(parameter):
             if kind != "operation":
-                fail("N205", f"{name} is an operation, and this is {with_article(kind)}", e.span, notes=declared)
+                fail(
+                    "N205",
+                    f"{name} is an operation, and this is {with_article(kind)}",
+                    e.span,
+                    notes=declared,
+                )
             return self._template(e, names)
         if kind == "operation":
             if wanted is not None:
-                fail("N205", f"{name} is {_TYPES.get(wanted, wanted)}, and this is an operation", e.span, notes=declared)
+                fail(
+                    "N205",
+                    f"{name} is {_TYPES.get(wanted, wanted)}, and this is an operation",
+                    e.span,
+                    notes=declared,
+                )
             fail(
                 "N205",
                 f"{name} is not declared as an operation",
@@ -678,7 +709,9 @@ class Uses:
                     f"{name} is {_TYPES.get(wanted or '', wanted)}, and this is {self.elaborator.describe(leaf)}",
                     e.span,
                     notes=notes,
-                    help="round it, `round(…)`, or divide with `//`" if wanted == "int" and is_rational(leaf) else None,
+                    help="round it, `round(…)`, or divide with `//`"
+                    if wanted == "int" and is_rational(leaf)
+                    else None,
                 )
 
     def _template(self, e: syntax.Expression, names: Names) -> Template:
@@ -698,19 +731,28 @@ class Uses:
     ) -> None:
         name = f"`{parameter.name}` of `{define.name}`"
         declared = (Note(parameter.span, "declared here"),)
-        if not isinstance(value, (Tensor, ListValue)) or (isinstance(value, ListValue) and _has_others(value)):
+        if not isinstance(value, (Tensor, ListValue)) or (
+            isinstance(value, ListValue) and _has_others(value)
+        ):
             fail(
                 "N201",
                 f"{name} is an input and takes a tensor or a list of them, and this is {self.elaborator.describe(value)}",
                 span,
                 notes=declared,
-                help=f"write `{parameter.name}: int` to make it a setting" if kind_of(value) == "number" else None,
+                help=f"write `{parameter.name}: int` to make it a setting"
+                if kind_of(value) == "number"
+                else None,
             )
         bound[parameter.name] = value
         if parameter.type is None or parameter.type.dimensions is None:
             return
         if not isinstance(value, Tensor):
-            fail("N305", f"{name} is one tensor, and this is {self.elaborator.describe(value)}", span, notes=declared)
+            fail(
+                "N305",
+                f"{name} is one tensor, and this is {self.elaborator.describe(value)}",
+                span,
+                notes=declared,
+            )
         type = self.builder.type_of(value.node)
         dtype = parameter.type.name
         if dtype in ("int", "float") and dtype != type.dtype:
@@ -751,7 +793,9 @@ class Uses:
             return
         same: Any = False
         if isinstance(wanted, Diagram) or isinstance(dim, Diagram):
-            differ = self.builder.table.map(_differ, self.builder.table.lift(wanted), self.builder.table.lift(dim))
+            differ = self.builder.table.map(
+                _differ, self.builder.table.lift(wanted), self.builder.table.lift(dim)
+            )
             path = self.elaborator.proof.smallest(
                 self.builder.table.both(place.guard, differ), lambda leaf: leaf is True
             )
@@ -778,7 +822,12 @@ class Uses:
 
     def _shared(self, callee: SharedOperation, inputs: list[Value], place: Place, span: Span) -> Value:
         """A use of shared weights: the first makes them, and the choices that go with them."""
-        types = [self.builder.type_of(v.node) for value in inputs for v in _flat(value, lists=True) if isinstance(v, Tensor)]
+        types = [
+            self.builder.type_of(v.node)
+            for value in inputs
+            for v in _flat(value, lists=True)
+            if isinstance(v, Tensor)
+        ]
         known = callee.made.setdefault("inputs", types)
         if known != types:
             assert isinstance(known, list)
@@ -794,7 +843,13 @@ class Uses:
             )
         at = callee.place
         here = place.but(
-            step=at.step, target=at.target, slot="", loops=(), decided=at.decided, trail=(), shared=SharedUse(callee.made)
+            step=at.step,
+            target=at.target,
+            slot="",
+            loops=(),
+            decided=at.decided,
+            trail=(),
+            shared=SharedUse(callee.made),
         )
         return self.apply(callee.template.expression, callee.template.names, inputs, here)
 

@@ -111,19 +111,16 @@ Part = Union[Panel, Key]
 
 @dataclass(eq=False)
 class Picture:
-    """``title`` is the space's name; ``notes`` say how many architectures it has, or what one of them costs."""
+    """``title`` is the space's name; ``notes`` say how many architectures it has, or what one of them costs.
+
+    ``is_architecture`` says that one is shown within its space.
+    """
 
     title: str
     notes: list[str]
     overview: Panel
     parts: list[Part]
-
-    @property
-    def is_architecture(self) -> bool:
-        """Whether an architecture is shown within its space."""
-        return any(item.state for panel in self.panels() for item in panel.items) or any(
-            row.state for part in self.parts if isinstance(part, Key) for row in part.rows
-        )
+    is_architecture: bool = False
 
     def panels(self) -> list[Panel]:
         return [self.overview, *(part for part in self.parts if isinstance(part, Panel))]

@@ -86,7 +86,7 @@ class _Painter:
         rest = self._others()
         if rest is not None:
             parts.append(rest)
-        return Picture(self.space.name, self._notes(), overview, parts)
+        return Picture(self.space.name, self._notes(), overview, parts, self.genotype is not None)
 
     def _notes(self) -> list[str]:
         if self.genotype is not None:

@@ -1,15 +1,15 @@
 """Search strategies, the loop that runs them, and the folder of a run."""
 
-from importlib.util import find_spec
-
 from nasdsl.searching import (  # noqa: F401  (they register themselves)
     advantage,
+    bayesian,
     darts,
     drnas,
     enas,
     fair,
     gdas,
     local_search,
+    nsga2,
     one_shot,
     pc_darts,
     proxyless,
@@ -26,9 +26,6 @@ from nasdsl.searching.interrupt import Interrupted
 from nasdsl.searching.search import SearchResult, search
 from nasdsl.searching.settings import SearchSettings, settings_for
 from nasdsl.searching.strategy import STRATEGIES, Path, Strategy, WeightSharing
-
-if find_spec("optuna") is not None:
-    from nasdsl.searching import bayesian  # noqa: F401
 
 __all__ = [
     "STRATEGIES",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
-import optuna
 from pydantic import Field
 
 from nasdsl.searching.assign import follow, within_bounds
@@ -24,7 +24,6 @@ class BayesianOptions(Config):
     startup: int = Field(default=10, ge=1, description="random genotypes before the model is asked")
 
 
-@STRATEGIES.add("bayesian")
 class Bayesian(Replaying):
     """Bayesian optimisation with the tree-structured Parzen estimator of optuna (Bergstra et al., NIPS 2011; Akiba et
     al., KDD 2019).
@@ -37,11 +36,15 @@ class Bayesian(Replaying):
     Options: ClassVar[type[Config]] = BayesianOptions
 
     def reset(self) -> None:
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(direction="maximize", sampler=self.sampler(0))
 
     def sampler(self, number: int) -> Any:
         """A new one for each proposal, so that a resumed search draws the same."""
+        import optuna
+
         return optuna.samplers.TPESampler(
             seed=derive(self.seed, "sampler", number) & 0xFFFFFFFF,
             n_startup_trials=self.options.startup,
@@ -51,6 +54,8 @@ class Bayesian(Replaying):
     def tell(self, trial: Trial, number: int) -> None:
         if trial.metric != trial.metric:
             return
+        import optuna
+
         taken: dict[str, Any] = {}
         kinds: dict[str, Any] = {}
         for name, value in trial.genotype.items():
@@ -65,6 +70,8 @@ class Bayesian(Replaying):
         self.study.add_trial(optuna.trial.create_trial(params=taken, distributions=kinds, value=trial.metric))
 
     def next(self, history: History) -> Genotype | None:
+        import optuna
+
         self.study.sampler = self.sampler(len(history))
         asked = self.study.ask()
 
@@ -82,3 +89,7 @@ class Bayesian(Replaying):
         if self.space.permits(genotype):
             return genotype
         return self.space.sample(derive(self.seed, "fallback", len(history)))
+
+
+if find_spec("optuna") is not None:
+    STRATEGIES.add("bayesian")(Bayesian)

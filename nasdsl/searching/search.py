@@ -141,7 +141,8 @@ class Search:
         if not isinstance(strategy, WeightSharing):
             raise failure(
                 "N943",
-                f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes yet",
+                f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes here",
+                "`nasdsl bench` runs it on a table; `nasdsl search` wants one such as gdas, darts or random",
             )
         self.strategy: WeightSharing = strategy
         self.supernet = Supernet(

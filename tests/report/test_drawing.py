@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from typer.testing import CliRunner
@@ -60,7 +60,7 @@ def texts(drawn: Picture) -> str:
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_has_a_picture(name: str, kind: str) -> None:
     text = svg(picture(name, kind))
-    root = ElementTree.fromstring(text)
+    root = ET.fromstring(text)
     assert root.tag.endswith("svg")
     assert float(root.attrib["width"]) <= WIDTH + 1
     assert len(text) < 200_000
