@@ -28,8 +28,8 @@ from nasdsl.space.size import Rational
 from nasdsl.space.space import Space
 
 if TYPE_CHECKING:
-    from nasdsl.export.export import ExportReport
-    from nasdsl.export.network import Network
+    from nasdsl.exporting.export import ExportReport
+    from nasdsl.exporting.network import Network
     from nasdsl.searching import SearchResult
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
@@ -41,7 +41,7 @@ class SearchSpace(Space):
 
     def network(self, genotype: Mapping[str, Taken | Sequence[str]]) -> Network:
         """A plain torch module of one architecture, with fresh weights. Raises NasError for a wrong genotype."""
-        from nasdsl.export.network import network
+        from nasdsl.exporting.network import network
 
         return network(self, self.genotype(genotype))
 
@@ -195,11 +195,11 @@ def export(
     sample_inputs: Any = None,
     **options: Any,
 ) -> ExportReport:
-    """Writes a network as files, each run against the network first; see :func:`nasdsl.export.export.export`.
+    """Writes a network as files, each run against the network first; see :func:`nasdsl.exporting.export.export`.
 
     ``sample_inputs`` are real inputs to compare on (a tensor, or several with a batch axis); without them random ones
     are drawn. Raises NasError N950 where a form computes something else, and then leaves no file behind.
     """
-    from nasdsl.export.export import export as write
+    from nasdsl.exporting.export import export as write
 
     return write(network, folder, formats, sample_inputs=sample_inputs, **options)

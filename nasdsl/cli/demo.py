@@ -12,7 +12,7 @@ import typer
 from nasdsl.cli import errors, files, options
 
 if TYPE_CHECKING:
-    from nasdsl.export.network import Network
+    from nasdsl.exporting.network import Network
     from nasdsl.pipeline import SearchSpace
     from nasdsl.report.closing import Closing
     from nasdsl.report.progress import Progress
@@ -70,7 +70,7 @@ def run(
 ) -> Closing:
     """Search, training, export and comparison, in this order."""
     from nasdsl import pipeline
-    from nasdsl.export.latency import onnx_latency
+    from nasdsl.exporting.latency import onnx_latency
     from nasdsl.report.closing import COMPARED, Closing, Contender
     from nasdsl.report.progress import genotype_text
     from nasdsl.searching import sample_connected, settings_for

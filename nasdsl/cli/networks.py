@@ -23,7 +23,7 @@ from nasdsl.space.choice import Genotype
 from nasdsl.space.size import Rational, whole
 
 if TYPE_CHECKING:
-    from nasdsl.export.network import Network
+    from nasdsl.exporting.network import Network
     from nasdsl.language.builder import Limits
     from nasdsl.pipeline import SearchSpace, Trained
     from nasdsl.searching import SearchSettings

@@ -16,7 +16,7 @@ from nasdsl.report.progress import genotype_text, grouped
 from nasdsl.report.tables import short
 
 if TYPE_CHECKING:
-    from nasdsl.export.export import ExportReport
+    from nasdsl.exporting.export import ExportReport
 
 COMPARED = 64
 """So many held-out examples an exported form is compared on."""

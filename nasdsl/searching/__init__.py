@@ -25,13 +25,15 @@ from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted
 from nasdsl.searching.search import SearchResult, search
 from nasdsl.searching.settings import SearchSettings, settings_for
-from nasdsl.searching.strategy import STRATEGIES, Path, Strategy, WeightSharing
+from nasdsl.searching.strategy import STRATEGIES, Path, Ranking, RewardDriven, Strategy, WeightSharing
 
 __all__ = [
     "STRATEGIES",
     "History",
     "Interrupted",
     "Path",
+    "Ranking",
+    "RewardDriven",
     "SearchResult",
     "SearchSettings",
     "Strategy",

@@ -84,6 +84,7 @@ def search(
             "N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it"
         )
     settings = about(space, settings, task)
+    make_strategy(space, settings)  # what it can't handle it says before there is a folder
     if folder is None:
         with stopping() as stop:
             return Search(space, task, settings, device, None, on_event, stop).run()
@@ -95,6 +96,19 @@ def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
     """The settings with what was really searched: the space with its parameters, and the task."""
     parameters = {n: v if isinstance(v, int) else str(v) for n, v in space.parameters.items()}
     return settings.model_copy(update={"space": space.name, "parameters": parameters, "task": task.name})
+
+
+def make_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
+    """The strategy of a search. Raises NasError N943 where it trains no supernet, and what it says of the space."""
+    kind = STRATEGIES.find(settings.strategy)
+    strategy = kind(space, settings.options, derive(settings.seed, "strategy"))
+    if not isinstance(strategy, WeightSharing):
+        raise failure(
+            "N943",
+            f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes here",
+            "`nasdsl bench` runs it on a table; `nasdsl search` wants one such as gdas, darts or random",
+        )
+    return strategy
 
 
 @dataclass
@@ -135,16 +149,8 @@ class Search:
         self.on_event = on_event
         self.stop = stop
         self.began = time.perf_counter()
-        strategy = STRATEGIES.find(settings.strategy)(
-            space, settings.options, derive(settings.seed, "strategy")
-        )
-        if not isinstance(strategy, WeightSharing):
-            raise failure(
-                "N943",
-                f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes here",
-                "`nasdsl bench` runs it on a table; `nasdsl search` wants one such as gdas, darts or random",
-            )
-        self.strategy: WeightSharing = strategy
+        self.strategy = make_strategy(space, settings)
+        strategy = self.strategy
         self.supernet = Supernet(
             space,
             seed=derive(settings.seed, "supernet"),

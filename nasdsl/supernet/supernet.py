@@ -151,9 +151,12 @@ class Supernet(nn.Module):
         key = ("mixture", tuple(sorted(among.items())), share)
         found = self._plans.get(key)
         if found is None:
-            found = self._keep(key, make_plan(
-                partial_channels(self.space.mixture(among), share, self.space.catalogue), self._bind
-            ))
+            found = self._keep(
+                key,
+                make_plan(
+                    partial_channels(self.space.mixture(among), share, self.space.catalogue), self._bind
+                ),
+            )
         return found
 
     def plan(self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False) -> Plan:

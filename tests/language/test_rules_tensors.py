@@ -351,7 +351,7 @@ class TestSizesAndRequire:
             return y -> «conv(8, kernel = 1, groups = 8)»"""
         (said,) = refused(body, "N301")
         assert said.message.endswith('where b == "2" and y == "two"')
-        assert [note.span.text for note in said.notes][0].startswith("one: conv")
+        assert next(note.span.text for note in said.notes).startswith("one: conv")
 
     def test_candidates_agree_in_rank_and_kind(self) -> None:
         (said,) = refused("y = x | «flatten(x)»\nreturn y", "N302")

@@ -42,7 +42,7 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("one", "other"), permutations(SMALL, 2))
+@pytest.mark.parametrize(("one", "other"), list(permutations(SMALL, 2)))
 def test_counts_are_those_of_enumeration(one: str, other: str) -> None:
     a, b = space(SMALL[one]), space(SMALL[other])
     first, second = set(genotypes(a)), set(genotypes(b))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nasdsl import resources
-from nasdsl.export.network import Network, network
+from nasdsl.exporting.network import Network, network
 from nasdsl.pipeline import load
 from nasdsl.space.architecture import Step
 from nasdsl.space.choice import Genotype, Taken

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nasdsl.export.blueprint import Plan
-from nasdsl.export.holes import walk
-from nasdsl.export.parameters import CHANNELS
-from nasdsl.export.sizes import size_words
-from nasdsl.export.structure import Call, Loop, Scan, Structure, item_at
+from nasdsl.exporting.blueprint import Plan
+from nasdsl.exporting.holes import walk
+from nasdsl.exporting.parameters import CHANNELS
+from nasdsl.exporting.sizes import size_words
+from nasdsl.exporting.structure import Call, Loop, Scan, Structure, item_at
 
 _LETTERS = {1: ("D",), 2: ("T", "D"), 3: ("C", "H", "W"), 4: ("C", "L", "H", "W")}
 _LARGEST_RATIO = 64

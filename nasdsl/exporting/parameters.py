@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from nasdsl.export.names import free, identifier
+from nasdsl.exporting.names import free, identifier
 
 CHANNELS = "channels"
 """The family of sizes that flow from one operation to the next; its members may be multiples of each other."""

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl.diagnostics import did_you_mean, failure
-from nasdsl.export.gate import ONNX_TOLERANCE, check_onnx, check_pt2, check_source, make_cases
-from nasdsl.export.network import Network
-from nasdsl.export.onnx import OPSET, write_onnx
-from nasdsl.export.program import Deployed, export_program, write_pt2
-from nasdsl.export.readme import MARK, write_readme
-from nasdsl.export.source import write_blueprint
+from nasdsl.exporting.gate import ONNX_TOLERANCE, check_onnx, check_pt2, check_source, make_cases
+from nasdsl.exporting.network import Network
+from nasdsl.exporting.onnx import OPSET, write_onnx
+from nasdsl.exporting.program import Deployed, export_program, write_pt2
+from nasdsl.exporting.readme import MARK, write_readme
+from nasdsl.exporting.source import write_blueprint
 from nasdsl.version import VERSION
 
 # A batch of each input: the one there is, all in their order, or by name.

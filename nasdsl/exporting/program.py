@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl.diagnostics import failure
-from nasdsl.export.network import Network
+from nasdsl.exporting.network import Network
 from nasdsl.space.tensor import Shape
 
 

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nasdsl.export.holes import is_activation, walk
-from nasdsl.export.names import class_name, free, snake_case
-from nasdsl.export.structure import Call, Loop, Use
+from nasdsl.exporting.holes import is_activation, walk
+from nasdsl.exporting.names import class_name, free, snake_case
+from nasdsl.exporting.structure import Call, Loop, Use
 from nasdsl.operations.execute import is_torch
 
 if TYPE_CHECKING:
-    from nasdsl.export.blueprint import Plan
+    from nasdsl.exporting.blueprint import Plan
 
 _MOST_TRAITS = 3
 

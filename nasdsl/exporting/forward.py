@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasdsl.export.blueprint import Plan, is_single
-from nasdsl.export.holes import Path, is_activation, keywords
-from nasdsl.export.layout import (
+from nasdsl.exporting.blueprint import Plan, is_single
+from nasdsl.exporting.holes import Path, is_activation, keywords
+from nasdsl.exporting.layout import (
     INDENT,
     WIDTH,
     Bracket,
@@ -27,11 +27,11 @@ from nasdsl.export.layout import (
     literal,
     statement,
 )
-from nasdsl.export.names import free, identifier
-from nasdsl.export.parameters import Symbol, same
-from nasdsl.export.shapes import ShapeWords
-from nasdsl.export.sizes import write_size
-from nasdsl.export.structure import Call, Item, Loop, Scan, Use, item_at
+from nasdsl.exporting.names import free, identifier
+from nasdsl.exporting.parameters import Symbol, same
+from nasdsl.exporting.shapes import ShapeWords
+from nasdsl.exporting.sizes import write_size
+from nasdsl.exporting.structure import Call, Item, Loop, Scan, Use, item_at
 from nasdsl.operations.execute import is_torch
 from nasdsl.space.size import Size
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasdsl.diagnostics import failure
-from nasdsl.export.holes import call_signature, find_holes, walk
-from nasdsl.export.names import identifier, numbered, plural
-from nasdsl.export.naming import name_classes
-from nasdsl.export.parameters import Parameter, Sizes, Slot, fill
-from nasdsl.export.structure import (
+from nasdsl.exporting.holes import call_signature, find_holes, walk
+from nasdsl.exporting.names import identifier, numbered, plural
+from nasdsl.exporting.naming import name_classes
+from nasdsl.exporting.parameters import Parameter, Sizes, Slot, fill
+from nasdsl.exporting.structure import (
     Call,
     Item,
     Key,

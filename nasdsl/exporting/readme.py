@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasdsl.export.network import Network
+from nasdsl.exporting.network import Network
 from nasdsl.space.tensor import Shape
 from nasdsl.version import VERSION
 

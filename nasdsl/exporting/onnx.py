@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nasdsl.diagnostics import failure
-from nasdsl.export.network import Network
-from nasdsl.export.program import export_program, quiet
+from nasdsl.exporting.network import Network
+from nasdsl.exporting.program import export_program, quiet
 from nasdsl.version import VERSION
 
 OPSET = 20

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl import resources
-from nasdsl.export.export import random_inputs
-from nasdsl.export.network import Network, network
+from nasdsl.exporting.export import random_inputs
+from nasdsl.exporting.network import Network, network
 from nasdsl.pipeline import SearchSpace, load, loads
 
 SHIPPED = sorted(path.stem for path in resources.spaces().glob("*.nas"))

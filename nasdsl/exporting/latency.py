@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nasdsl.export.onnx import open_session
+from nasdsl.exporting.onnx import open_session
 
 WARM_UP = 10
 RUNS = 100

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, Union
 
 from nasdsl.diagnostics import failure
-from nasdsl.export.zeros import local_zeros
+from nasdsl.exporting.zeros import local_zeros
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step
 from nasdsl.space.graph import Scope
 from nasdsl.space.operation import Catalogue, TorchCall

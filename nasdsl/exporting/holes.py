@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-from nasdsl.export.parameters import SIZES, Hole, Parameter, Reference, same
-from nasdsl.export.structure import Call, Item, Key, Loop, Scan, Use, item_at
+from nasdsl.exporting.parameters import SIZES, Hole, Parameter, Reference, same
+from nasdsl.exporting.structure import Call, Item, Key, Loop, Scan, Use, item_at
 from nasdsl.operations.execute import is_torch, resolve
 from nasdsl.space.operation import TorchCall
 from nasdsl.space.size import Size

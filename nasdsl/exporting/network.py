@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl.diagnostics import failure
-from nasdsl.export.blueprint import draw_blueprint
-from nasdsl.export.sizes import measure
-from nasdsl.export.structure import Key
+from nasdsl.exporting.blueprint import draw_blueprint
+from nasdsl.exporting.sizes import measure
+from nasdsl.exporting.structure import Key
 from nasdsl.operations.execute import bind, build_module
 from nasdsl.space.architecture import ZEROS, Architecture, Body, Step
 from nasdsl.space.choice import Genotype, Taken

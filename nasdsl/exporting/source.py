@@ -9,10 +9,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasdsl.export.blueprint import Blueprint, Plan, draw_blueprint, is_single
-from nasdsl.export.forward import write_body
-from nasdsl.export.holes import Path, keywords, walk
-from nasdsl.export.layout import (
+from nasdsl.exporting.blueprint import Blueprint, Plan, draw_blueprint, is_single
+from nasdsl.exporting.forward import write_body
+from nasdsl.exporting.holes import Path, keywords, walk
+from nasdsl.exporting.layout import (
     INDENT,
     WIDTH,
     Bracket,
@@ -22,10 +22,10 @@ from nasdsl.export.layout import (
     literal,
     statement,
 )
-from nasdsl.export.names import free
-from nasdsl.export.parameters import Symbol, same
-from nasdsl.export.shapes import ShapeWords
-from nasdsl.export.structure import Call, Item, Key, Loop, Scan, Use, item_at
+from nasdsl.exporting.names import free
+from nasdsl.exporting.parameters import Symbol, same
+from nasdsl.exporting.shapes import ShapeWords
+from nasdsl.exporting.structure import Call, Item, Key, Loop, Scan, Use, item_at
 from nasdsl.operations.execute import is_torch, resolve
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.choice import Taken

@@ -1,7 +1,7 @@
 """A table over every space that ships: is the source the network, how far is ONNX from it, does pt2 reload exactly?
 
-python -m tests.export.table                     # small sizes, 20 genotypes as source, 1 in the other forms
-python -m tests.export.table --full darts        # the papers' sizes, one space
+python -m tests.exporting.table                     # small sizes, 20 genotypes as source, 1 in the other forms
+python -m tests.exporting.table --full darts        # the papers' sizes, one space
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 
 from nasdsl import resources
 from nasdsl.diagnostics import NasError
-from nasdsl.export.export import export
+from nasdsl.exporting.export import export
 from nasdsl.pipeline import load
-from tests.export import cases
+from tests.exporting import cases
 
 HEAD = ("space", "genotypes", "source", "ONNX difference", "pt2", "seconds")
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from nasdsl.diagnostics import NasError
-from nasdsl.export.network import Network
-from nasdsl.export.source import write_blueprint, write_source
+from nasdsl.exporting.network import Network
+from nasdsl.exporting.source import write_blueprint, write_source
 from nasdsl.pipeline import load, loads
 from nasdsl.resources import spaces
-from tests.export import cases
-from tests.export.random_spaces import Author
+from tests.exporting import cases
+from tests.exporting.random_spaces import Author
 
 SEEDS = int(os.environ.get("NASDSL_EXPORT_SEEDS", "3"))
 SNAPSHOTS = Path(__file__).parent / "snapshots"

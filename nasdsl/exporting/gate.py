@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl.diagnostics import NasError, failure
-from nasdsl.export.network import Network
-from nasdsl.export.onnx import open_session
-from nasdsl.export.program import quiet, read_pt2
+from nasdsl.exporting.network import Network
+from nasdsl.exporting.onnx import open_session
+from nasdsl.exporting.program import quiet, read_pt2
 
 ONNX_TOLERANCE = 1e-5
 """Times the largest number that the network gives, or 1."""

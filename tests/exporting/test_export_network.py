@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from nasdsl.diagnostics import NasError
-from nasdsl.export.network import network
+from nasdsl.exporting.network import network
 from nasdsl.supernet import Supernet
-from tests.export import cases
+from tests.exporting import cases
 
 
 def test_state_dict_names_follow_the_classes() -> None:

@@ -1,0 +1,372 @@
+"""Spaces with choices fixed: the text compiles, is the original under these decisions, and reads like it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+from typer.testing import CliRunner
+
+from nasdsl import pipeline, resources
+from nasdsl.cli.app import app
+from nasdsl.diagnostics import NasError
+from nasdsl.language import narrow_flat
+from nasdsl.language.builder import Limits
+from nasdsl.language.format import format_file
+from nasdsl.language.modules import pick_space
+from nasdsl.language.narrow import Narrowed, Prepared, Setup, check, count_with, narrow, prepare
+from nasdsl.language.parser import parse_text
+from nasdsl.operations import catalogue
+from nasdsl.space.choice import Genotype, Taken
+from nasdsl.space.equivalence import isomorphic, reduced
+from nasdsl.space.size import Rational
+from nasdsl.space.space import Space
+
+SPACES = sorted(path.stem for path in resources.spaces().glob("*.nas"))
+REDUCED = {
+    "darts": {"layers": 3},
+    "darts_none": {"layers": 3},
+    "darts_rnn": {"nodes": 5},
+    "enas_macro": {"layers": 6},
+    "enas_micro": {"cells": 1, "nodes": 3},
+    "enas_rnn": {"nodes": 6},
+    "nasbench201": {"repeats": 2},
+    "one_shot": {"cells": 3},
+}
+
+
+def prepared_file(path: Path, **parameters: Rational) -> Prepared:
+    module = pipeline.read(path)
+    return prepare(module, pick_space(module), Setup(catalogue(), Limits(), parameters))
+
+
+@cache
+def shipped(name: str) -> Prepared:
+    return prepared_file(resources.spaces() / f"{name}.nas", **REDUCED.get(name, {}))
+
+
+def narrowed(name: str, fixed: dict[str, Taken]) -> Narrowed:
+    return narrow(shipped(name), fixed, resources.spaces() / f"{name}.nas")
+
+
+def reads_back(found: Narrowed) -> None:
+    """The text is in its one layout, and its tree is that of the space that was handed back."""
+    tree = parse_text(found.text)
+    assert format_file(tree, tree.span.source) == found.text
+
+
+def same(a: Space, one: Mapping[str, Taken], b: Space, other: Mapping[str, Taken]) -> bool:
+    """Whether two architectures are one, up to weights that are shared with what is not in them."""
+    forms = []
+    for space, genotype in ((a, one), (b, other)):
+        form = reduced(space.architecture(genotype))
+        forms.append(
+            {id: replace(part, label=part.label.replace("shared ", "")) for id, part in form.items()}
+        )
+    return isomorphic(*forms)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", SPACES)
+def test_a_whole_genotype_is_one_architecture(name: str, seed: int) -> None:
+    space = shipped(name).space
+    genotype = space.sample(seed)
+    found = narrowed(name, dict(genotype))
+    assert found.space.count() == 1
+    assert not found.space.choices
+    assert not found.flat, "the original text can say it"
+    assert found.space.measure(Genotype({})) == space.measure(genotype)
+    assert same(found.space, {}, space, genotype)
+    assert "choose" not in re.sub("#.*", "", found.text)
+    reads_back(found)
+
+
+def or_open_depth(name: str, fixed: dict[str, Taken]) -> Narrowed | None:
+    """None where copies are decided differently and their number is open, which is the one thing that can't be said."""
+    try:
+        return narrowed(name, fixed)
+    except NasError as error:
+        if {d.code for d in error.diagnostics} != {"N621"}:
+            raise
+        return None
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+@pytest.mark.parametrize("name", SPACES)
+def test_some_choices_fixed(name: str, share: float) -> None:
+    """Every architecture of the smaller space is one of the original's; which is proved before it is handed back."""
+    space = shipped(name).space
+    genotype = space.sample(5)
+    draw = random.Random(name)
+    fixed = {choice: taken for choice, taken in genotype.items() if draw.random() < share}
+    fixed = fixed or dict(list(genotype.items())[:1])
+    found = or_open_depth(name, fixed)
+    if found is None:
+        return
+    decided = check(space, fixed)
+    assert found.space.count() == count_with(space, decided) < space.count()
+    low, high = found.space.ranges().params, space.ranges().params
+    assert high.min <= low.min <= low.max <= high.max
+    reads_back(found)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_first_choice_alone(name: str) -> None:
+    space = shipped(name).space
+    choice = space.choices[0]
+    label: Taken = choice.labels[:1] if choice.is_sublist else choice.labels[0]
+    found = or_open_depth(name, {choice.name: label})
+    assert found is None or len(found.space.choices) < len(space.choices)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_any_architecture_can_be_written_tensor_by_tensor(name: str) -> None:
+    prepared = shipped(name)
+    space = prepared.space
+    genotype = space.sample(2)
+    text = narrow_flat.write(space, dict(enumerate(space.assignment(genotype))), prepared.declaration)
+    found = pipeline.loads(text)
+    assert found.count() == 1
+    assert found.measure(Genotype({})) == space.measure(genotype)
+    assert same(found, {}, space, genotype)
+
+
+# --- how it reads ---------------------------------------------------------------------------------
+
+
+def text_of(tmp_path: Path, text: str, fixed: dict[str, Taken], **parameters: Rational) -> str:
+    path = tmp_path / "mine.nas"
+    path.write_text(dedent(text))
+    return narrow(prepared_file(path, **parameters), fixed, path).text
+
+
+def body(text: str) -> str:
+    """The statements of the space, without what stands before it."""
+    return "\n".join(
+        line for line in text.splitlines() if line.strip() and not line.startswith(("#", "from"))
+    )
+
+
+def test_a_cell_reads_as_a_person_would_write_it() -> None:
+    path = resources.spaces() / "nasbench201.nas"
+    edges = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "none", "avg_pool_3x3", "nor_conv_3x3")
+    prepared = prepared_file(path)
+    fixed = {choice.name: label for choice, label in zip(prepared.space.choices, edges, strict=True)}
+    text = narrow(prepared, fixed, path).text
+    expected = """\
+      cell normal(x0) {
+        x1 = identity(x0)
+        x2 = reconv(1)(x0) + reconv(3)(x1)
+        x3 = zero(x0) + avgpool(3)(x1) + reconv(3)(x2)
+        return x3
+      }
+    """
+    assert indent(dedent(expected), "  ") in text
+    assert "op edge" not in text
+    assert text.startswith(path.read_text()[:40]), "its comments stay"
+
+
+def test_loops_are_written_out_where_their_turns_differ() -> None:
+    path = resources.spaces() / "darts.nas"
+    space = shipped("darts").space
+    fixed = {name: taken for name, taken in space.sample(3).items() if name.startswith("normal")}
+    text = narrow(prepared_file(path), fixed, path).text
+    assert "n[2] = sum([n[0] -> avgpool(3) -> batchnorm, sep_conv(3)(n[1])])" in text
+    # The other cell is as it was.
+    assert "n[i] = sum(choose 2 of { edge(n[j], stride = if j < 2 then 2 else 1) for j in 0..i-1 })" in text
+
+
+def test_a_number_is_edited_in_place_and_comments_stay(tmp_path: Path) -> None:
+    text = """\
+        space s {
+          input x: [4]
+          # how wide
+          width = 2 | 3  # of two
+          return x -> linear(width) -> (relu | gelu)
+        }
+        """
+    assert text_of(tmp_path, text, {"width": "3"}) == dedent(text).replace("2 | 3", "3")
+
+
+def test_a_definition_is_written_once_for_each_way_in_which_it_is_decided(tmp_path: Path) -> None:
+    text = """\
+        space s {
+          input x: [4]
+          op f(w: int) = linear(w) -> (relu | gelu)
+          return x -> f(3) -> f(4) -> f(5)
+        }
+        """
+    found = text_of(tmp_path, text, {"f#1.choice": "relu", "f#3.choice": "relu"})
+    assert body(found).splitlines()[2:] == [
+        "  op f(w: int) = linear(w) -> (relu | gelu)",
+        "  op f_relu(w: int) = linear(w) -> relu",
+        "  return x -> f_relu(3) -> f(4) -> f_relu(5)",
+        "}",
+    ]
+
+
+def test_an_operation_that_is_decided_alike_everywhere_is_edited_where_it_stands(tmp_path: Path) -> None:
+    text = """\
+        ## which activation
+        cell act = relu | gelu
+        space s {
+          input x: [4]
+          return x -> act -> linear(3) -> act
+        }
+        """
+    found = text_of(tmp_path, text, {"act": "gelu"})
+    assert "cell act = gelu" in found and "## which activation" in found
+
+
+def test_copies_of_a_repeat(tmp_path: Path) -> None:
+    text = """\
+        space s {
+          input x: [4]
+          op f = linear(4) -> (relu | gelu)
+          return x -> repeat(f, 1 | 2 | 3)
+        }
+        """
+    same = text_of(tmp_path, text, {"repeat.depth": "2"})
+    assert "repeat(f, 2)" in same
+    found = text_of(tmp_path, text, {"repeat.depth": "2", "repeat.f#1.choice": "gelu"})
+    assert "return x -> f_gelu -> f" in found
+    with pytest.raises(NasError, match="N621"):
+        text_of(tmp_path, text, {"repeat.f#1.choice": "gelu"})
+
+
+def test_a_sub_list(tmp_path: Path) -> None:
+    text = """\
+        space s {
+          input x: [4]
+          n = [relu(x), gelu(x), tanh(x)]
+          y = sum(choose any of { t for t in n })
+          return x + y -> linear(2)
+        }
+        """
+    assert "y = sum([n[0], n[2]])" in text_of(tmp_path, text, {"y": ("0", "2")})
+    # A sum of nothing is absent.
+    assert "y = sum([zero(n[0])])" in text_of(tmp_path, text, {"y": ()})
+
+
+def test_what_count_counts_is_added(tmp_path: Path) -> None:
+    text = """\
+        space s {
+          input x: [4]
+          op e = none: zero | some: linear(4)
+          a = e(x)
+          b = e(x)
+          c = e(x)
+          require count("none") <= 2
+          return a + b + c -> linear(2)
+        }
+        """
+    assert 'require count("none") + 1 <= 2' in text_of(tmp_path, text, {"a": "none"})
+    with pytest.raises(NasError, match="N620"):
+        text_of(tmp_path, text, {"a": "none", "b": "none", "c": "none"})
+
+
+def test_a_choice_in_an_imported_file_is_put_where_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "lib.nas").write_text("op act = relu | gelu\nop wide = linear(3 | 4) -> relu\n")
+    text = 'from "lib.nas" import act, wide\nspace s {\n  input x: [4]\n  return x -> act -> wide -> act\n}\n'
+    assert "x -> relu -> wide -> act" in text_of(tmp_path, text, {"act#1": "relu"})
+    path = tmp_path / "mine.nas"
+    with pytest.raises(NasError, match="N622"):
+        narrow(prepared_file(path), {"wide.linear.features": "4"}, path)
+    found = narrow(prepared_file(path), {"act#1": "relu", "act#2": "gelu", "wide.linear.features": "4"}, path)
+    assert found.flat and found.space.count() == 1
+
+
+def test_one_place_with_two_decisions_is_refused_or_written_flat(tmp_path: Path) -> None:
+    path = tmp_path / "mine.nas"
+    path.write_text(
+        "op twice(x, f: op) = x -> f -> f\n"
+        "space s {\n  input x: [4]\n  return x -> twice(a: relu | b: gelu) -> linear(2)\n}\n"
+    )
+    prepared = prepared_file(path)
+    with pytest.raises(NasError, match="N622"):
+        narrow(prepared, {"twice.f#1": "a"}, path)
+    found = narrow(prepared, {"twice.f#1": "a", "twice.f#2": "b"}, path)
+    assert found.flat and "x -> relu -> gelu -> linear(features = 2)" in found.text
+
+
+def test_what_was_set_becomes_the_default(tmp_path: Path) -> None:
+    text = """\
+        space s(k = 2, classes = 10) {
+          input x: [4]
+          return x -> linear(k) -> (relu | gelu) -> linear(classes)
+        }
+        """
+    assert "space s(k = 5, classes = 10)" in text_of(tmp_path, text, {"choice": "relu"}, k=5)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def nasdsl(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], prog_name="nasdsl")
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_command_writes_a_file_that_compiles(tmp_path: Path) -> None:
+    out = tmp_path / "small.nas"
+    code, said, err = nasdsl("narrow", "quickstart", "width=24", "normal.b=skip", "-o", out)
+    assert (code, err) == (0, "")
+    assert said == f"wrote {out}: 75 architectures\n"
+    assert pipeline.load(out).count() == 75
+
+
+def test_a_genotype_and_more(tmp_path: Path) -> None:
+    genotype = shipped("quickstart").space.sample(4)
+    code, out, err = nasdsl("narrow", "quickstart", "-g", genotype.text)
+    assert (code, err) == (0, "")
+    path = tmp_path / "best.nas"
+    path.write_text(out)
+    assert pipeline.load(path).count() == 1
+
+
+def test_sub_lists_on_the_command_line() -> None:
+    for given in ("skips[4]=0,2", 'skips[4]=["0", "2"]'):
+        code, out, err = nasdsl("narrow", "enas_macro", given, "--set", "layers=5")
+        assert (code, err) == (0, "")
+        assert "skips = [h[0], h[2]]" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], "N623", "nothing of `quickstart` is to be fixed"),
+        (["width"], "N623", "is not of the form CHOICE=LABEL"),
+        (["wdth=16"], "N801", "did you mean `width`?"),
+        (["width=17"], "N804", "its candidates are 16, 24, 32"),
+        (["width=16", "width=24"], "N623", "fixed twice"),
+        (["-g", "{}"], "N802", "is missing"),
+        (["-g", "nowhere.json"], "N601", "there is no file"),
+        (["width=16", "-o", "nowhere/a.nas"], "N986", "nowhere"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str], code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exit_code, out, err = nasdsl("narrow", "quickstart", *arguments)
+    assert exit_code == 1 and out == ""
+    assert f"[{code}]" in err and words in err and "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_imports_must_be_found_from_where_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "lib.nas").write_text("op act = relu\n")
+    path = tmp_path / "mine.nas"
+    path.write_text(
+        'from "lib.nas" import act\nspace s {\n  input x: [4]\n  return x -> linear(2 | 3) -> act\n}\n'
+    )
+    (tmp_path / "deep").mkdir()
+    code, _, err = nasdsl("narrow", path, "linear.features=2", "-o", tmp_path / "deep" / "a.nas")
+    assert code == 0 or "is not found from" in err
+    assert (code == 0) == (tmp_path / "deep" / "a.nas").exists()
