@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nasdsl.version import VERSION as __version__
+from nasdsl.version import VERSION
 
 if TYPE_CHECKING:
     from nasdsl.diagnostics import NasError
     from nasdsl.pipeline import SearchSpace, Trained, export, load, loads, search, train
     from nasdsl.space.choice import Genotype
     from nasdsl.supernet import Supernet
+
+__version__ = VERSION
 
 __all__ = [
     "Genotype",

@@ -740,6 +740,8 @@ class _Writer:
     def _render_candidates(self, node: syntax.Choose, sites: Sequence[Site], context: Context) -> Piece:
         """An open choice whose candidates are decided differently: listed one by one."""
         items = ", ".join(self._written_out(node, context))
+        if node.quantity is not None and all(site.record is None and site.labels for site in sites):
+            return Piece(f"[{items}]", "atom")  # All of them have to be taken.
         quantity = "" if node.quantity is None else f"{node.quantity.span.text} "
         if quantity and not quantity.rstrip().endswith("of"):
             quantity = f"{quantity.rstrip()} of "
