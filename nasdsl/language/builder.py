@@ -25,7 +25,8 @@ from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Part, Parts, Shape, SpaceDim, TensorType
 
 # How many rows a table over choices may get while a size is proved, and how many entries all its columns together.
-ROWS = 1_000_000
+# Equal rows are one, so that this is far more than as many combinations: mostly 10^6 and beyond.
+ROWS = 250_000
 ENTRIES = 2_000_000
 # Numbers are exact; a longer one is a mistake, and would take for ever.
 DIGITS = 1_000
@@ -121,15 +122,28 @@ def total(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*operands)
         except ZeroDivisionError:
-            return Failure("a division by zero", code="N205")
+            return Failure(
+                "a division by zero", "divide only where it isn't: `if n == 0 then 1 else a / n`", code="N205"
+            )
 
     return answer
 
 
-def _divide(a: Any, b: Any) -> Any:
-    if isinstance(a, Size) or isinstance(b, Size):
-        return a / b
-    return Fraction(a) / Fraction(b)
+def _dividing(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def divide(a: Any, b: Any) -> Any:
+        if isinstance(b, Size) and not isinstance(a, Size):
+            return Failure(
+                f"the free size `{b}` isn't known before the network runs, so nothing is divided by it",
+                "give the input a fixed size",
+                code="N208",
+            )
+        return function(a, b)
+
+    return divide
+
+
+def _quotient(a: Any, b: Any) -> Any:
+    return a / b if isinstance(a, Size) else Fraction(a) / Fraction(b)
 
 
 def _multiply(a: Any, b: Any) -> Any:
@@ -182,9 +196,9 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": _multiply,
-    "/": _divide,
-    "//": operator.floordiv,
-    "%": operator.mod,
+    "/": _dividing(_quotient),
+    "//": _dividing(operator.floordiv),
+    "%": _dividing(operator.mod),
     "negate": operator.neg,
     "==": _equal,
     "<": _known(operator.lt),

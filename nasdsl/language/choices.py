@@ -452,4 +452,7 @@ def _candidates_text(labels: Sequence[str], bounds: tuple[int, int] | None) -> s
         text = f"{len(labels)} candidates: {', '.join(labels[:5])}, …"
     else:
         text = f"the candidates {listed(labels)}"
-    return text if bounds is None else f"{bounds[0]}..{bounds[1]} of {text}"
+    if bounds is None:
+        return text
+    low, high = bounds
+    return f"{low} of {text}" if low == high else f"{low}..{high} of {text}"

@@ -237,14 +237,7 @@ class Elaborator:
         for dimension in statement.type.dimensions:
             if isinstance(dimension, syntax.Name) and not self._is_known(dimension.name, names):
                 if not dimension.name.isupper():
-                    fail(
-                        "N101",
-                        f"unknown name `{dimension.name}`",
-                        dimension.span,
-                        label="not a parameter of the space",
-                        help=did_you_mean(dimension.name, names.own)
-                        or f"a dimension that stays free is written in capitals: `{dimension.name.upper()}`",
-                    )
+                    self._unknown(dimension, names)
                 names[dimension.name] = Size.free(dimension.name)
             value = self.evaluate(dimension, names, place)
             if isinstance(value, Size) and not isinstance(dimension, syntax.Name):
@@ -333,7 +326,7 @@ class Elaborator:
     def stop(self, wrong: Wrong, span: Span, place: Place, nodes: Sequence[int] = ()) -> Stop:
         """What the builder says is wrong, with its place and the smallest genotype that gets there."""
         path = self.proof.smallest(place.guard, lambda leaf: leaf is True)
-        notes = self.origins(nodes or wrong.nodes, span)
+        notes = self.origins(nodes or wrong.nodes, span) if wrong.code.startswith("N3") else ()
         diagnostic = Diagnostic(wrong.code, wrong.message, span, "", notes, wrong.help)
         return Stop(diagnostic, {} if wrong.for_good else path, for_good=wrong.for_good)
 

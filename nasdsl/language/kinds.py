@@ -67,8 +67,10 @@ class Kinds:
                 return "string"
             case syntax.Boolean() | syntax.Compare() | syntax.Not() | syntax.Logical():
                 return "boolean"
-            case syntax.List() | syntax.Range() | syntax.Rest() | syntax.Comprehension():
+            case syntax.List() | syntax.Range() | syntax.Comprehension():
                 return "list"
+            case syntax.Rest():
+                return "poison" if self.of(e.value, names) == "poison" else "list"
             case syntax.Tuple():
                 return "tensor"
             case syntax.Negate():
@@ -165,6 +167,8 @@ class Kinds:
         return self._common(e.items, inner)
 
     def _of_index(self, e: syntax.Index, names: Names) -> Kind:
+        if self.of(e.value, names) == "poison":
+            return "poison"
         if isinstance(e.index, syntax.Range):
             return "list"
         value = self.peek(e, names)

@@ -252,6 +252,13 @@ def _verified(
     if count != expected:
         raise _Wrong(f"{count} architectures would be left instead of {expected}")
     fixed = _fixed_variables(space, decided)
+    kept = [
+        str(limit)
+        for limit in space.limits
+        if _restricted(space, limit.guard, fixed, {}) is not space.table.false
+    ]
+    if kept != [str(limit) for limit in found.limits]:
+        raise _Wrong("other limits on measures would be left")
     table = Diagrams()
     left = [
         choice for choice in space.choices if choice.index not in decided and _may_exist(space, choice, fixed)

@@ -6,12 +6,14 @@ shapes are checked later, where code is elaborated. What a name is used for is r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nasdsl.diagnostics import Diagnostic, Findings, Note, Span, did_you_mean
+from nasdsl import resources
+from nasdsl.diagnostics import Diagnostic, Findings, Note, Span, closest, did_you_mean
 from nasdsl.language import syntax
 from nasdsl.language.assigned import Assigned
 from nasdsl.language.forms import BUILTINS
@@ -134,14 +136,7 @@ class _Resolver:
         scope.later = first_spans(statements)
         for input_ in inputs:
             for dimension in input_.type.dimensions or ():
-                if (
-                    isinstance(dimension, syntax.Name)
-                    and dimension.name not in scope.names
-                    and dimension.name.isupper()
-                ):
-                    self._bind(scope, dimension.name, "dimension", dimension.span)
-                else:
-                    self._expression(dimension, scope)
+                self._dimension(dimension, scope)
         for input_ in inputs:
             self._bind_new(scope, input_.name, "input", input_.span)
         for define in defines:
@@ -155,6 +150,22 @@ class _Resolver:
         for define in defines:
             self._define(define, around)
         self._body(statements, scope, space.span)
+
+    def _dimension(self, e: syntax.Expression, scope: Scope) -> None:
+        """A dimension of an input of the space: parameters, or a name of its own in capitals."""
+        if not isinstance(e, syntax.Name) or e.name in scope.names or e.name in scope.later:
+            self._expression(e, scope)
+        elif e.name.isupper():
+            self._bind(scope, e.name, "dimension", e.span)
+        else:
+            self._error(
+                "N101",
+                f"unknown name `{e.name}`",
+                e.span,
+                label="not a parameter of the space",
+                help=did_you_mean(e.name, scope.names)
+                or f"a dimension that stays free is written in capitals: `{e.name.upper()}`",
+            )
 
     def _define(self, define: syntax.Define, outer: Scope) -> None:
         scope = Scope("definition", outer)
@@ -499,8 +510,19 @@ class _Resolver:
             f"unknown {'operation' if operation else 'name'} `{e.name}`",
             e.span,
             label="not defined here, nor imported" if operation else "not defined here",
-            help=did_you_mean(e.name, visible),
+            help=self._help(e.name, visible),
         )
+
+    @staticmethod
+    def _help(name: str, visible: Sequence[str]) -> str | None:
+        """What was meant: a name that is known, or one from a file that ships."""
+        library = shipped_definitions()
+        if name not in library:
+            near = did_you_mean(name, visible)
+            if near is not None or (found := closest(name, library)) is None:
+                return near
+            name = found
+        return f'`{name}` is in a file that ships: `from "{library[name]}" import {name}`'
 
     def _find(self, name: str, scope: Scope) -> Binding | None:
         at: Scope | None = scope
@@ -556,6 +578,16 @@ class _Resolver:
     ) -> None:
         self.findings.add(Diagnostic(code, message, span, label, notes, help))
         self.resolution.failed.add(span)
+
+
+def shipped_definitions() -> dict[str, str]:
+    """The definitions in `spaces/lib/`, each with its file: for help lines alone."""
+    found: dict[str, str] = {}
+    folder = resources.spaces()
+    for path in sorted((folder / "lib").glob("*.nas")):
+        for match in re.finditer(r"^(?:op|cell)\s+(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found.setdefault(match[1], path.relative_to(folder).as_posix())
+    return found
 
 
 def first_spans(statements: Iterable[syntax.Statement]) -> dict[str, Span]:

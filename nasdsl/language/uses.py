@@ -27,6 +27,7 @@ from nasdsl.language.values import (
     Tuple,
     Value,
     is_rational,
+    is_whole,
     kind_of,
     leaves,
 )
@@ -154,8 +155,14 @@ class Uses:
         if isinstance(callee, Builtin):
             return self.elaborator.forms.use(callee.name, e, arguments, names, place, inputs)
         if not isinstance(callee, OPERATIONS):
-            what = self.elaborator.describe(callee)
-            fail("N201", f"an operation is needed here, and this is {what}", span, label=what)
+            fail(
+                "N201",
+                f"an operation is needed here, and this is {self.elaborator.describe(callee)}",
+                span,
+                help="write an operation after `->`, such as `relu` or `conv(32, kernel = 3)`"
+                if inputs
+                else None,
+            )
         self._made += 1
         limit = self.elaborator.limits.uses
         if self._made > limit:
@@ -350,13 +357,17 @@ class Uses:
         if setting.kind not in ("int", "ints", "dims"):
             return
         for leaf in leaves(value):
-            if isinstance(leaf, bool) or not isinstance(leaf, (int, Size)):
+            if isinstance(leaf, bool) or not isinstance(leaf, (int, Size)) or not is_whole(leaf):
                 fail(
                     "N205",
                     f"`{setting.name}` of `{operation.name}` is a whole number, and this is "
                     f"{self.elaborator.describe(leaf)}",
                     e.span,
-                    help="round it, `round(…)`, or divide with `//`" if is_rational(leaf) else None,
+                    help="round it, `round(…)`, or divide with `//`"
+                    if is_rational(leaf)
+                    else "divide with `//`"
+                    if isinstance(leaf, Size)
+                    else None,
                 )
 
     def primitive(
@@ -595,8 +606,9 @@ class Uses:
                 + (", and more are given" if settings_declared else ""),
                 extra.span,
                 notes=(Note(define.name_span, "defined here"),),
-                help=f"`{inputs_declared[0].name}` is an input; write `{inputs_declared[0].name}: int` to make it a setting"
-                if inputs_declared and not positional and self.kinds.of(extra.value, names) == "number"
+                help=f"`{inputs_declared[-1].name}` is an input, having neither type nor default; "
+                f"write `{inputs_declared[-1].name}: int` to make it a setting"
+                if inputs_declared and inputs_declared[-1].type is None and not settings_declared
                 else None,
             )
         for parameter, argument in zip(open_settings, later, strict=False):
@@ -627,7 +639,7 @@ class Uses:
         were = "1 is" if given == 1 else f"{given} are"
         fail(
             "N202" if given < len(declared) else "N203",
-            f"`{define.name}` takes {count(len(declared), 'tensor')}, {names}, and {were} given",
+            f"`{define.name}` takes {count(len(declared), 'tensor')} ({names}), and {were} given",
             span,
             notes=(Note(define.name_span, "defined here"),),
             help=f"`({', '.join(p.name for p in declared)}) -> {define.name}` hands over all of them"
@@ -671,7 +683,9 @@ class Uses:
                 f"{name} is not declared as an operation",
                 e.span,
                 label="an operation",
-                notes=(Note(parameter.span, f"write `{parameter.name}: op`"),),
+                notes=(Note(parameter.span, "declared here"),),
+                help=f"declare it so: `{parameter.name}: op"
+                + (f" = {_brief(parameter.default.span)}`" if parameter.default is not None else "`"),
             )
         value = self.elaborator.evaluate(e, names, place)
         if isinstance(value, (Tensor, Tuple)) or (isinstance(value, ListValue) and _has_tensors(value)):

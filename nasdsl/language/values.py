@@ -179,6 +179,21 @@ def is_rational(value: object) -> bool:
     return isinstance(value, (int, Fraction)) and not isinstance(value, bool)
 
 
+def is_whole(value: int | Size) -> bool:
+    """Whether a size is whole, whatever its free dimensions are: `T // 2` is, `T / 2` may not be."""
+    if not isinstance(value, Size):
+        return True
+    for monomial, coefficient in value.terms.items():
+        if not isinstance(coefficient, int):
+            return False
+        for atom in monomial:
+            if not isinstance(atom, str) and (
+                atom[0] == "/" or not is_whole(atom[1]) or not is_whole(atom[2])
+            ):
+                return False
+    return True
+
+
 def kind_of(value: Value | None) -> Kind:
     """A value's kind, as the language's manual counts them."""
     if isinstance(value, (Tensor, Tuple)):

@@ -42,7 +42,7 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     """The width of a text in pixels.
 
     >>> round(text_width("conv 3×3", 11), 2)
-    45.29
+    44.95
     """
     table = _BOLD if bold else _REGULAR
     total = 0

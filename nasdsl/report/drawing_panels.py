@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nasdsl.diagnostics import NasError, Span
@@ -161,9 +162,8 @@ class _Painter:
         # A first cell may read one tensor twice.
         fed = {s.id: len(self.reader.inputs(members[s.id])) for s in uses}
         uses = [s for s in uses if fed[s.id] == max(fed.values())]
-        sizes = Counter(len(members[s.id]) for s in uses)
-        common = max(sizes.values())
-        return next(s for s in uses if sizes[len(members[s.id])] == common)
+        made = Counter(map(self._operations, uses))
+        return max(uses, key=lambda s: made[self._operations(s)])
 
     def _use_panel(self, scope: Scope, title: str, undecided: bool = False) -> Panel:
         reader = self.reader
@@ -194,12 +194,33 @@ class _Painter:
     def _use_note(self, scope: Scope) -> str:
         if scope.id in self.titles:
             return ""
-        if scope.kind != "cell":
-            return "each use makes its own choices"
-        uses = sum(
-            1 for s in self.reader.scopes.values() if s.kind == "cell" and s.definition == scope.definition
+        uses = [
+            s
+            for s in self.reader.scopes.values()
+            if s.kind == scope.kind and s.definition == scope.definition
+        ]
+        if scope.kind == "cell":
+            return "one choice for all its uses" if len(uses) > 1 else ""
+        # What it is given, an activation say, may make a use of it another network.
+        made = Counter(
+            self._operations(use) for use in uses if self.reader.choices_in(self.reader.members[use.id])
         )
-        return "one choice for all its uses" if uses > 1 else ""
+        alike, total = made[self._operations(scope)], sum(made.values())
+        if scope.parent is None or len(made) == 1 or scope.definition in self.recursive:
+            return "each use makes its own choices"
+        return f"each use makes its own choices; as in {alike} of {total}"
+
+    def _operations(self, scope: Scope) -> tuple[str, ...]:
+        return tuple(self.reader.nodes[id].operation for id in sorted(self.reader.members[scope.id]))
+
+    @cached_property
+    def recursive(self) -> set[str]:
+        """The definitions that are used inside themselves."""
+        found: set[str] = set()
+        for scope in self.reader.scopes.values():
+            names = [around.definition for around in scope.path()]
+            found |= {name for name in names if names.count(name) > 1}
+        return found
 
     def _panel(
         self,

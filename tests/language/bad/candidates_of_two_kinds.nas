@@ -1,0 +1,5 @@
+space mine(width = 16) {
+  input image: [3, 32, 32]
+  y = image -> conv(width, kernel = 3)
+  return y -> (skip: identity | conv: conv(kernel = 3)(y))
+}

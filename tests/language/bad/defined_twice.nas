@@ -1,0 +1,7 @@
+op act = relu
+op act = gelu
+
+space mine {
+  input image: [3, 32, 32]
+  return image -> act
+}

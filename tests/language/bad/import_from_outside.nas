@@ -1,0 +1,6 @@
+from "../../../../../../../../etc/secret.nas" import sep_conv
+
+space mine {
+  input image: [3, 32, 32]
+  return image -> sep_conv(3)
+}

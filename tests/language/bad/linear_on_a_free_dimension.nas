@@ -1,0 +1,4 @@
+space mine {
+  input sound: [16, T]
+  return sound -> conv(32, kernel = 3) -> linear(10)
+}

@@ -1,0 +1,6 @@
+space mine {
+  input row: [16]
+  shared layer = linear(32)
+  y = row -> layer -> relu
+  return y -> layer
+}

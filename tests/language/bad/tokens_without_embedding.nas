@@ -1,0 +1,4 @@
+space mine {
+  input tokens: int[T]
+  return tokens -> layernorm -> linear(10)
+}
