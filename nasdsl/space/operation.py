@@ -163,6 +163,7 @@ class Operation(ABC):
 def leading(parts: Parts, size: int) -> Index:
     """Which stored entries an axis takes: all of it, or the leading entries of each part.
 
+    >>> from nasdsl.space.tensor import Part
     >>> leading((Part(4, 2), Part(4, 3)), 5)
     (0, 1, 4, 5, 6)
     >>> leading((Part(8, 3),), 3)

@@ -153,7 +153,7 @@ def test_chosen_groups_are_cut_from_one_weight(data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.sampled_from([1, 2, 4]), min_size=1, unique=True))
     uses = [decide(conv, [Shape((w, 5))], channels=8, kernel=3, groups=g) for w in widths for g in groups]
     largest = decide(conv, [Shape((max(widths), 5))], channels=8, kernel=3, groups=max(groups))
-    full = conv.stored(largest, max(w // g for w in widths for g in groups))
+    full = conv.stored(largest, uses)
     for active in uses:
         parts = ((Part(max(widths), active.inputs[0].dims[0]),), None)
         _, small = pair(conv, full, replace(active, parts=(parts,)))
