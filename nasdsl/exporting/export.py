@@ -83,15 +83,16 @@ def export(
     """Writes a network in each of the formats, with a README, once every one of them gives the network's numbers.
 
     ``sample_inputs`` are real inputs, a batch of each; every form is run on them, at several batch sizes, in eval mode
-    and float32 on the CPU; without them random ones are drawn. The source and ``pt2`` must agree bit for bit, ONNX to 1e-5 of the largest output. ``metrics`` go into
-    ``metrics.json``; ``classes`` and ``preprocessing`` into the README and the ONNX file; ``with_preprocessing`` and
+    and float32 on the CPU; without them random ones are drawn. The source and ``pt2`` must agree bit for bit, ONNX to
+    1e-5 of the largest output. ``metrics`` go into ``metrics.json``; ``classes`` and ``preprocessing`` into the README and the ONNX file; ``with_preprocessing`` and
     ``with_probabilities`` put the normalisation and a softmax into the graphs of ONNX and pt2.
 
     In a folder that holds other things only files of an earlier export are replaced. Raises NasError: N950 where the
     numbers differ, and then leaves no file behind; N951 to N959 for what can't be exported.
     """
     formats = _known(formats)
-    folder = Path(folder)
+    # The checks run in another folder.
+    folder = Path(folder).absolute()
     inputs = random_inputs(network) if sample_inputs is None else _inputs(network, sample_inputs)
     _may_write(folder)
     still = copy.deepcopy(network).cpu().float().eval()

@@ -279,6 +279,12 @@ def test_the_network_itself_is_left_as_it_was(net: Network, tmp_path: Path) -> N
     net.eval()
 
 
+def test_a_relative_folder(net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert nasdsl.export(net, "out", ["python"]).largest_difference == 0
+    assert (tmp_path / "out" / "model.py").exists()
+
+
 def test_the_public_function_stays_what_it_is(net: Network, tmp_path: Path) -> None:
     assert callable(nasdsl.search) and callable(nasdsl.export)
     report = nasdsl.export(net, tmp_path / "a", ["python"])
