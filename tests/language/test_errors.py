@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from nasdsl import pipeline
-from nasdsl.diagnostics import Findings, NasError, Severity, Source, render_all
-from nasdsl.language.modules import Loader
+from nasdsl.diagnostics import Findings, NasError, Severity, render_all
 
 BAD = Path(__file__).parent / "bad"
 FAULTS = sorted(BAD.glob("*.nas"))
 
 
+def compiled(path: Path) -> None:
+    findings = Findings()
+    module = Loader(findings).load(path, Source(path.name, path.read_text(encoding="utf-8")))
+    findings.raise_if_any()
+    pipeline.elaborate(module, {})
+
+
 def message(path: Path) -> str:
     """All that is said about a file, under its name alone."""
-    findings = Findings()
     with pytest.raises(NasError) as caught:
-        module = Loader(findings).load(path, Source(path.name, path.read_text(encoding="utf-8")))
-        findings.raise_if_any()
-        pipeline.elaborate(module, {})
+        compiled(path)
     assert any(d.severity is Severity.ERROR for d in caught.value.diagnostics)
     return render_all(caught.value.diagnostics) + "\n"
 
