@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nasdsl.diagnostics import Findings, NasError, Severity, render_all
+from nasdsl import pipeline
+from nasdsl.diagnostics import Findings, NasError, Severity, Source, render_all
+from nasdsl.language.modules import Loader
 
 BAD = Path(__file__).parent / "bad"
 FAULTS = sorted(BAD.glob("*.nas"))
