@@ -89,9 +89,11 @@ class Choices:
     def _choose_number(self, e: syntax.Alternatives | syntax.Choose, names: Names, place: Place) -> Value:
         candidates = self._candidates(e, names, place)
         made = self._make(e, candidates, "number", place)
-        values: list[Value] = []
+        values: list[tuple[Value, Diagram]] = []
         for i, (candidate, holds) in enumerate(zip(candidates, made.holds, strict=True)):
             here = self._candidate_place(place, made.step, candidate, holds, i)
+            if not self.elaborator.proof.possible(here.guard) and (values or i + 1 < len(candidates)):
+                continue
             value = self.elaborator.evaluate(candidate.value, candidate.names, here)
             if kind_of(value) != "number":
                 fail(
@@ -101,14 +103,15 @@ class Choices:
                     label=self.elaborator.describe(value),
                     notes=(Note(candidates[0].value.span, "a number"),),
                 )
-            values.append(value)
-        result = values[-1]
-        for value, holds in reversed(list(zip(values[:-1], made.holds[:-1], strict=True))):
+            values.append((value, holds))
+        result = values[-1][0]
+        for value, holds in reversed(values[:-1]):
             result = self.builder.where(holds, value, result)
         if made.record is not None:
             # The uses of a cell may choose among numbers of their own.
-            same = made.record.values is None or made.record.values == tuple(values)
-            made.record.values = tuple(values) if same else ()
+            numbers = tuple(value for value, _ in values)
+            same = made.record.values in (None, numbers) and len(numbers) == len(candidates)
+            made.record.values = numbers if same else ()
         return result
 
     # --- candidates ------------------------------------------------------------------------------

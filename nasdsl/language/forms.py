@@ -317,11 +317,20 @@ class Forms:
             current = list(value.items) if isinstance(value, Tuple) else [value]
             if copy in depths:
                 prefixes[copy] = value
+        if depths == [0]:
+            # As in a chosen depth, what comes out is no other name for what goes in.
+            same = [self._identity(value, e.span, inside) for value in inputs]
+            return same[0] if len(same) == 1 else Tuple(tuple(same))
         if len(depths) == 1:
             return prefixes[depths[0]]
         record = self._depth_choice(depth, depth_argument, made_before)
         holds = [self.table.lift(self.builder.compute("==", depth, d)) for d in depths]
         return self.elaborator.choices.select([prefixes[d] for d in depths], holds, record, e.span, place)
+
+    def _identity(self, value: Value, span: Span, place: Place) -> Value:
+        if not isinstance(value, Tensor):
+            fail("N201", f"`repeat` takes a tensor, and this is {self.elaborator.describe(value)}", span)
+        return self.elaborator.uses.primitive("identity", [value.node], {}, place, span)
 
     def _depths(self, depth: Value, e: syntax.Expression, place: Place) -> list[int]:
         """The depths that are possible here, in order."""

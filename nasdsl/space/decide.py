@@ -287,7 +287,8 @@ class _Run:
 
     def _zeros(self, absent: Absent, reader: Node) -> int:
         """A step that makes zeros of a shape, one a shape (and one a scan, whose body it would stand in)."""
-        region = reader.region if reader.operation != "scan" else None
+        # A scan and the element of its sequence read from outside the scan.
+        region = reader.region if reader.operation not in ("scan", "element") else None
         key = (absent.shape, region)
         found = self.zeros.get(key)
         if found is not None:

@@ -609,7 +609,7 @@ class TestSmallPrint:
         assert shape(space("space s { input a: [T, 3]\ninput b: [T, 3]\nreturn a + b }")) == "[T, 3]"
 
     def test_repeat(self) -> None:
-        assert operations(space("return x -> repeat(relu, 0)")) == ["input"]
+        assert operations(space("return x -> repeat(relu, 0)")) == ["input", "identity"]
         assert space("return x -> repeat(relu, 0 | 1)").count() == 2
         refused("return x -> repeat(relu, «-1»)", "N205")
         refused("return x -> repeat(relu, «1/2»)", "N205")
