@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -88,11 +88,21 @@ class Classification:
         return (outputs.argmax(1) == targets).to(torch.float32)
 
 
+@dataclass(frozen=True)
+class Normalisation:
+    """How data as it is stored became the first input of the network: (x - mean) / std, a number a channel or one for
+    all."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """``train`` is all that training and search may see; ``test`` is only reported on.
 
     ``shapes`` are those of the inputs without batch axis; ``outputs`` is the shape that the network has to give.
+    ``normalisation`` is what was done to the data, so that an exported network can do it itself.
     """
 
     name: str
@@ -103,6 +113,7 @@ class Task:
     outputs: Shape
     objective: Objective
     labels: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
 
     def halves(self, seed: int) -> tuple[Split, Split]:
         """The training part in two, stratified by class: for the weights, and for the architecture (or for ranking)."""
@@ -112,9 +123,7 @@ class Task:
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Task:
         train, test = self.train.to(device, dtype), self.test.to(device, dtype)
-        return Task(
-            self.name, self.summary, train, test, self.shapes, self.outputs, self.objective, self.labels
-        )
+        return replace(self, train=train, test=test)
 
     def check(self, space: Space) -> None:
         """Raises NasError where the networks of a space can't be trained on this task, with what would make them fit:
@@ -243,4 +252,5 @@ def classification(
         Shape((classes,)),
         Classification(),
         tuple(labels) or tuple(map(str, range(classes))),
+        Normalisation((float(mean),), (float(deviation),)),
     )

@@ -23,7 +23,7 @@ def codes_in_source() -> set[str]:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if re.fullmatch(r"N\d{3}", node.value):
+                if re.fullmatch(r"N\d{3,4}", node.value):
                     found.add(node.value)
     return found
 

@@ -38,6 +38,18 @@ def test_digits_are_all_there_stratified_and_standardised():
     assert abs(float(images.std()) - 1) < 1e-5
 
 
+def test_a_task_knows_how_its_inputs_were_normalised():
+    from sklearn.datasets import load_digits
+
+    task = load_task("digits")
+    assert task.normalisation is not None
+    (mean,), (std,) = task.normalisation.mean, task.normalisation.std
+    grey = task.test.inputs[0] * std + mean
+    assert torch.allclose(grey, grey.round(), atol=1e-4)
+    stored = {image.tobytes() for image in load_digits().images.astype("uint8")}
+    assert all(image.numpy().astype("uint8").tobytes() in stored for image in grey[:, 0].round())
+
+
 def test_the_test_part_is_always_the_same_and_the_halves_depend_on_the_seed_only():
     first, second = load_task("digits"), load_task("digits")
     assert torch.equal(first.test.inputs[0], second.test.inputs[0])
