@@ -4,8 +4,8 @@
 # parameters an edge. What DARTS reports at the end, two inputs a node and no `none`, is the space `darts`.
 from "lib/cifar.nas" import sep_conv, dil_conv, factorized_reduce, calibrate
 
-space darts_none(width = 16, layers = 8, classes = 10) {
-  input image: [3, 32, 32]
+space darts_none(width = 16, layers = 8, channels = 3, size = 32, classes = 10) {
+  input image: [channels, size, size]
 
   op edge(stride = 1) =
     | none:         maxpool(1, stride = stride) -> zero  # nothing, of the size that the other candidates have

@@ -7,8 +7,8 @@
 # out. `darts_none` has it.
 from "lib/cifar.nas" import sep_conv, dil_conv, relu_conv_bn, calibrate
 
-space gdas_frc(width = 16, cells = 2, classes = 10) {
-  input image: [3, 32, 32]
+space gdas_frc(width = 16, cells = 2, channels = 3, size = 32, classes = 10) {
+  input image: [channels, size, size]
 
   op edge =
     | max_pool_3x3: maxpool(3) -> batchnorm

@@ -2,7 +2,7 @@
 # which depth, kernel and expansion are chosen. Widths and strides are ours; ReLU stands for ReLU6.
 #
 # Every size follows from the parameters: `--set size=28 --set channels=1` is a space for grey images of 28 x 28.
-space mobilenet_small(size = 32, channels = 3, width = 16, classes = 10) {
+space mobilenet_small(width = 16, channels = 3, size = 32, classes = 10) {
   input image: [channels, size, size]
 
   ## Widens, convolves each channel by itself and narrows again; the narrow end has no activation.

@@ -57,32 +57,38 @@ SHIPPED = {path.stem: path for path in sorted(resources.spaces().glob("*.nas"))}
 
 # Each setting compiles, and the small ones run with real tensors.
 SETTINGS: dict[str, list[dict[str, int]]] = {
-    "autoformer_tiny": [{"classes": 3}],
-    "darts": [{"width": 2, "layers": 4}, {"width": 36, "layers": 20}],
-    "darts_none": [{"width": 2, "layers": 4}, {"width": 36, "layers": 20}],
+    "autoformer_tiny": [{"classes": 3}, {"channels": 1, "size": 32}],
+    "darts": [{"width": 2, "layers": 4, "channels": 1, "size": 28}, {"width": 36, "layers": 20}],
+    "darts_none": [{"width": 2, "layers": 4, "channels": 1, "size": 28}, {"width": 36, "layers": 20}],
     "darts_rnn": [{"hidden": 6, "embed": 6, "nodes": 3, "vocab": 11}, {"hidden": 300, "embed": 300}],
     "decoder_lm": [
         {"vocab": 11, "layers": 2, "head_dim": 4},
         {"vocab": 50_000, "layers": 12, "head_dim": 64},
     ],
-    "enas_macro": [{"width": 4, "layers": 6}, {"width": 64, "layers": 24}],
-    "enas_micro": [{"width": 2, "cells": 1, "nodes": 3}, {"width": 36, "cells": 5}],
+    "enas_macro": [{"width": 4, "layers": 6, "channels": 1, "size": 28}, {"width": 64, "layers": 24}],
+    "enas_micro": [
+        {"width": 2, "cells": 1, "nodes": 3, "channels": 1, "size": 28},
+        {"width": 36, "cells": 5},
+    ],
     "enas_rnn": [{"hidden": 6, "embed": 6, "nodes": 4, "vocab": 11}, {"nodes": 8}],
     "gdas_frc": [
-        {"width": 8, "cells": 1},
+        {"width": 8, "cells": 1, "channels": 1, "size": 28},
         {"width": 8, "cells": 2, "classes": 100},
         {"width": 40, "cells": 6},
     ],
-    "hierarchical": [{"width": 4, "depth": 1}, {"width": 4, "depth": 0}],
+    "hierarchical": [{"width": 4, "depth": 1, "channels": 1, "size": 28}, {"width": 4, "depth": 0}],
     "mobilenet_small": [
         {"size": 8, "channels": 1, "width": 4, "classes": 3},
         {"size": 1, "width": 1},
         {"size": 28, "channels": 1},
         {"size": 96, "width": 24, "classes": 1000},
     ],
-    "nasbench201": [{"width": 4, "repeats": 1, "classes": 120}, {"width": 64}],
-    "ofa_mobilenetv3": [{"classes": 3}],
-    "one_shot": [{"width": 4, "cells": 3, "blocks": 2}, {"cells": 12, "blocks": 5}],
+    "nasbench201": [{"width": 4, "cells": 1, "channels": 1, "size": 28, "classes": 120}, {"width": 64}],
+    "ofa_mobilenetv3": [{"classes": 3}, {"channels": 1, "size": 32}],
+    "one_shot": [
+        {"width": 4, "cells": 3, "blocks": 2, "channels": 1, "size": 28},
+        {"cells": 12, "blocks": 5},
+    ],
     "quickstart": [{}, {"classes": 2}],
     "speech_1d": [
         {"bands": 5, "width": 4, "classes": 3},

@@ -44,7 +44,7 @@ def command(
 
         nasdsl count darts
         nasdsl count spaces/*.nas
-        nasdsl count nasbench201 --set repeats=1 --unique
+        nasdsl count nasbench201 --set cells=1 --unique
         nasdsl count enas_micro --samples 10000
     """
     spaces = [options.load_space(name, settings, space_name, limits) for name in names]

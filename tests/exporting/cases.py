@@ -27,7 +27,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "enas_micro": {"width": 4, "cells": 1},
     "enas_rnn": {"hidden": 8, "embed": 8, "nodes": 5, "vocab": 20},
     "hierarchical": {"width": 8},
-    "nasbench201": {"width": 4, "repeats": 2},
+    "nasbench201": {"width": 4, "cells": 2},
     "ofa_mobilenetv3": {"classes": 10},
     "one_shot": {"width": 8, "cells": 4},
     "speech_1d": {"width": 16},

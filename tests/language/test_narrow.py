@@ -36,7 +36,7 @@ REDUCED = {
     "enas_macro": {"layers": 6},
     "enas_micro": {"cells": 1, "nodes": 3},
     "enas_rnn": {"nodes": 6},
-    "nasbench201": {"repeats": 2},
+    "nasbench201": {"cells": 2},
     "one_shot": {"cells": 3},
 }
 

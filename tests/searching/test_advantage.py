@@ -138,7 +138,7 @@ def test_a_step_goes_forward_once_and_backward_once(monkeypatch: pytest.MonkeyPa
 
 
 def test_uses_of_one_cell_add_their_credits() -> None:
-    space = shipped("nasbench201", width=2, repeats=2)
+    space = shipped("nasbench201", width=2, cells=2)
     supernet = Supernet(space, dtype=torch.float64, affine=False, batch_norm="batch")
     images = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     made = strategy(space, seed=3)
@@ -281,7 +281,7 @@ def test_a_short_search() -> None:
 
 
 def test_a_step_on_nasbench201() -> None:
-    space = shipped("nasbench201", width=4, repeats=1)
+    space = shipped("nasbench201", width=4, cells=1)
     supernet = Supernet(space, affine=False, batch_norm="batch", channels_last=True)
     images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
     made = strategy(space, zero_pos=True)

@@ -34,7 +34,7 @@ def strategy(space: Space, seed: int = 0, **options: Any) -> Fair:
 
 
 def test_each_candidate_is_used_exactly_once_a_step() -> None:
-    space = shipped("nasbench201", width=2, repeats=1)
+    space = shipped("nasbench201", width=2, cells=1)
     made = strategy(space)
     orders = set()
     for step in range(1, 30):

@@ -57,7 +57,7 @@ def shipped(name: str, **parameters: int) -> Space:
 
 
 def small(name: str) -> Space:
-    sizes = {"nasbench201": {"width": 2, "repeats": 1}, "darts": {"width": 2, "layers": 3}}
+    sizes = {"nasbench201": {"width": 2, "cells": 1}, "darts": {"width": 2, "layers": 3}}
     return shipped(name, **sizes.get(name, {}))
 
 

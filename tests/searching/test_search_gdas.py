@@ -77,7 +77,7 @@ CASES = [
 def test_the_gradient_of_the_logits_is_the_closed_form_and_the_finite_difference(
     which: str, estimator: str, tau: float
 ) -> None:
-    space = toy() if which == "toy" else shipped("nasbench201", width=2, repeats=1)
+    space = toy() if which == "toy" else shipped("nasbench201", width=2, cells=1)
     x = (
         X
         if which == "toy"

@@ -202,7 +202,8 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         assert diagnostic.code == "N930"
         assert says in diagnostic.message
     wider = load(Path(resources.spaces()) / "nasbench201.nas", classes=10, width=4)
-    assert about(wider, quick, task()).parameters == {"width": 4, "repeats": 5, "classes": 10}
+    sizes = {"width": 4, "cells": 5, "channels": 3, "size": 32, "classes": 10}
+    assert about(wider, quick, task()).parameters == sizes
     source = tmp_path / "run" / "space" / "quickstart.nas"
     source.write_text(source.read_text() + "# changed\n")
     with pytest.raises(NasError) as error:

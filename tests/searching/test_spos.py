@@ -50,7 +50,7 @@ def evolve(made: Spos, score: Any) -> History:
 
 
 def test_a_step_uses_one_candidate_of_each_choice_and_all_are_as_likely() -> None:
-    space = shipped("nasbench201", width=2, repeats=1)
+    space = shipped("nasbench201", width=2, cells=1)
     supernet = Supernet(space)
     made = strategy(space)
     images = torch.randn(2, 3, 32, 32)

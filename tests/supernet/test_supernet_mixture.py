@@ -20,7 +20,7 @@ from nasdsl.supernet import Supernet
 from nasdsl.supernet.mixture import Blend, weighted_sum
 
 TINY: dict[str, dict[str, int]] = {
-    "nasbench201": {"width": 2, "repeats": 1},
+    "nasbench201": {"width": 2, "cells": 1},
     "darts": {"width": 2, "layers": 3},
     "enas_micro": {"width": 2, "cells": 1, "nodes": 3},
     "enas_macro": {"layers": 4},

@@ -21,7 +21,7 @@ from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.supernet.elastic import Sliced
 
 SMALL = {
-    "nasbench201": {"width": 4, "repeats": 1},
+    "nasbench201": {"width": 4, "cells": 1},
     "darts": {"width": 2, "layers": 3},
     "darts_none": {"width": 2, "layers": 3},
     "gdas_frc": {"width": 4, "cells": 1},
