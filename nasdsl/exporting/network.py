@@ -16,6 +16,7 @@ from nasdsl.exporting.sizes import measure
 from nasdsl.exporting.structure import Key
 from nasdsl.operations.execute import bind, build_module
 from nasdsl.space.architecture import ZEROS, Architecture, Body, Step
+from nasdsl.space.branches import candidate_paths
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Catalogue
 from nasdsl.space.space import Space
@@ -26,7 +27,8 @@ Weights = Callable[[Step], Mapping[str, Tensor]]
 
 def network(space: Space, genotype: Mapping[str, Taken]) -> Network:
     """The network of a genotype, with fresh weights."""
-    return Network(space.architecture(genotype), space.catalogue)
+    architecture = space.architecture(genotype)
+    return Network(architecture, space.catalogue, candidate_paths(space, architecture))
 
 
 class Network(nn.Module):
@@ -34,12 +36,22 @@ class Network(nn.Module):
 
     It takes the space's inputs in their order, each with a batch axis in front, and returns its output, or a tuple
     where the space has several. ``architecture``, ``space_name`` and ``genotype`` say what it is.
+
+    ``paths`` are the inputs of sums that drop-path acts on (:mod:`nasdsl.space.branches`): in training each is dropped
+    for an example with the chance ``drop_path``, which is 0 until somebody sets it.
     Raises NasError (N951 to N953) where the architecture is no network.
     """
 
-    def __init__(self, architecture: Architecture, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        catalogue: Catalogue,
+        paths: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.paths = paths or {}
+        self.drop_path = 0.0
         self.catalogue = catalogue
         self.blueprint = draw_blueprint(architecture, catalogue)
         self._place_modules()
@@ -259,10 +271,32 @@ def _instruction(network: Network, step: Step, dead: tuple[int, ...]) -> _Instru
         assert module is not None
         return _Instruction(module, step.inputs, step.id, dead)
     function = bind(call)
+    if step.id in network.paths:
+        function = _with_drop_path(network, function, network.paths[step.id])
     if operation.borrows is None:
         return _Instruction(function, step.inputs, step.id, dead)
     lender, name = network.module_of(step), operation.borrows
     return _Instruction(lambda *given: function(*given, getattr(lender, name)), step.inputs, step.id, dead)
+
+
+def _with_drop_path(
+    network: Network, add: Callable[..., Tensor], paths: tuple[int, ...]
+) -> Callable[..., Tensor]:
+    """A sum that drops some of what it adds, while the network is trained."""
+
+    def run(*given: Tensor) -> Tensor:
+        if network.training and network.drop_path:
+            given = tuple(drop_path(x, network.drop_path) if i in paths else x for i, x in enumerate(given))
+        return add(*given)
+
+    return run
+
+
+def drop_path(x: Tensor, chance: float) -> Tensor:
+    """Examples of ``x`` [N, …] become zeros with that chance, and the others are divided by the chance to stay, so that
+    the mean is as it was (Larsson et al., 2017)."""
+    stays = torch.empty((x.shape[0], *[1] * (x.dim() - 1)), dtype=x.dtype, device=x.device)
+    return x * stays.bernoulli_(1 - chance).div_(1 - chance)
 
 
 def _key(step: Step) -> Key:

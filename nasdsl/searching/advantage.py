@@ -17,7 +17,8 @@ from nasdsl.space.graph import SELECT
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.training.config import Config
-from nasdsl.training.recipe import Recipe, clip_gradients, set_learning_rate
+from nasdsl.training.optimizers import clip_gradients, set_learning_rate
+from nasdsl.training.recipe import Recipe
 
 
 class AdvantageOptions(Config):

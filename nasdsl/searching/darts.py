@@ -60,7 +60,8 @@ class Darts(Blending):
         optimizer: torch.optim.Optimizer,
     ) -> float:
         self.steps += 1
-        (group,) = optimizer.param_groups
+        group = optimizer.param_groups[0]
+        decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
         parameters = [p for p in supernet.parameters() if p.requires_grad]
         buffers = [optimizer.state[p].get("momentum_buffer") for p in parameters]
         value, gradient = unrolled_gradient(
@@ -70,7 +71,7 @@ class Darts(Blending):
             lambda: loss(Path({}, mixture=self.weights())),
             lr=group["lr"],
             momentum=group.get("momentum", 0.0),
-            weight_decay=group["weight_decay"],
+            weight_decay=[decays[p] for p in parameters],
             buffers=buffers,
         )
         self.descend(gradient)
@@ -85,13 +86,15 @@ def unrolled_gradient(
     *,
     lr: float,
     momentum: float = 0.0,
-    weight_decay: float = 0.0,
+    weight_decay: float | Sequence[float] = 0.0,
     buffers: Sequence[Tensor | None] = (),
 ) -> tuple[float, Tensor]:
     """L_val(w', α) and DARTS' second-order gradient of α; the parameters are as they were afterwards.
 
-    Weights that the training loss doesn't use are left where they are, as the optimiser leaves them.
+    Weights that the training loss doesn't use are left where they are, as the optimiser leaves them. ``weight_decay``
+    is one for all parameters, or one for each.
     """
+    decays = [weight_decay] * len(parameters) if isinstance(weight_decay, float) else weight_decay
     before = [p.detach().clone() for p in parameters]
     steps: Sequence[Tensor | None] = torch.autograd.grad(training_loss(), parameters, allow_unused=True)
     try:
@@ -99,7 +102,7 @@ def unrolled_gradient(
             for i, (p, step) in enumerate(zip(parameters, steps, strict=True)):
                 if step is None:
                     continue
-                step = step + weight_decay * p
+                step = step + decays[i] * p
                 buffer = buffers[i] if buffers else None
                 if buffer is not None:
                     step = step + momentum * buffer

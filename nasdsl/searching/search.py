@@ -37,7 +37,9 @@ from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from nasdsl.training.device import autocast, resolve_device
-from nasdsl.training.recipe import clip_gradients, learning_rate, make_optimizer, set_learning_rate
+from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
+from nasdsl.training.outputs import Outputs, first, training_loss
+from nasdsl.training.schedule import learning_rate
 from nasdsl.training.seeds import derive, generator, seeded
 from nasdsl.training.tasks import Split, Task, load_task, shuffled
 from nasdsl.training.train import Evaluation, augmented, evaluate
@@ -256,13 +258,13 @@ class Search:
             seen = part_of(batch, *path.part)
             with autocast(self.device, settings.precision):
                 outputs = self._outputs(path, seen)
-                loss = objective.loss(outputs, seen.targets, settings.search.smoothing)
+                loss = training_loss(objective, outputs, seen.targets, settings.search)
             total += self._finite(loss, "the weights", step, path)
             if path.l2:
                 loss = loss + path.l2 * self.supernet.half_squared_norm(path.genotype)
             if loss.requires_grad:  # not where every path to a weight is cut
                 (loss * (1 / len(paths) if path.weight is None else path.weight)).backward()
-            metric = objective.metric(outputs.detach(), seen.targets)
+            metric = objective.metric(first(outputs).detach(), seen.targets)
             self.progress.metric += float(metric.mean()) / len(paths)
         clip_gradients(self.parameters, settings.search.clip)
         self.optimizer.step()
@@ -275,7 +277,8 @@ class Search:
 
         def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
             with autocast(self.device, self.settings.precision):
-                value = self.task.objective.loss(self._outputs(path, batch), batch.targets, smoothing)
+                outputs = first(self._outputs(path, batch))
+                value = self.task.objective.loss(outputs, batch.targets, smoothing)
             self._finite(value, "the architecture parameters", step, path)
             return value
 
@@ -382,9 +385,7 @@ class Search:
 
     def _evaluate(self, path: Path, split: Split) -> Evaluation:
         def model(*inputs: Tensor) -> Tensor:
-            outputs = self.supernet(*inputs, genotype=path.genotype)
-            assert isinstance(outputs, Tensor)
-            return outputs
+            return first(self.supernet(*inputs, genotype=path.genotype))
 
         return evaluate(
             model,
@@ -394,8 +395,8 @@ class Search:
             precision=self.settings.precision,
         )
 
-    def _outputs(self, path: Path, batch: Split) -> Tensor:
-        outputs = self.supernet(
+    def _outputs(self, path: Path, batch: Split) -> Outputs:
+        outputs: Outputs = self.supernet(
             *batch.inputs,
             genotype=path.genotype,
             gates=path.gates,
@@ -404,7 +405,6 @@ class Search:
             among=path.among,
             share=path.share,
         )
-        assert isinstance(outputs, Tensor)
         return outputs
 
     def _finite(self, loss: Tensor, whose: str, step: int, path: Path) -> float:

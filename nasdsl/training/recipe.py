@@ -1,14 +1,12 @@
-"""Recipes: how weights are trained, as configuration."""
+"""Recipes: how weights are trained, as configuration. What the fields do stands in the files that they name:
+:mod:`~nasdsl.training.optimizers`, :mod:`~nasdsl.training.schedule`, :mod:`~nasdsl.training.average`,
+:mod:`~nasdsl.training.outputs`, :mod:`~nasdsl.training.augment`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from nasdsl.training.config import Config
 
@@ -18,24 +16,53 @@ class Recipe(Config):
 
     epochs: int = Field(default=20, ge=1, description="passes over the training part")
     batch: int = Field(default=64, ge=1, description="examples a step")
-    optimizer: Literal["sgd", "adamw"] = Field(
-        default="sgd", description="sgd as NAS-Bench-201 and DARTS; adamw for transformers"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
+        default="sgd",
+        description="sgd as NAS-Bench-201 and DARTS; adamw for transformers; rmsprop for the mobile family",
     )
     lr: float = Field(
         default=0.1,
         gt=0,
         description="learning rate at the start; 0.1 with batch norm and sgd, about 1e-3 with adamw",
     )
-    lr_end: float = Field(default=0.0, ge=0, description="learning rate at the end of the schedule")
-    schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="how the learning rate goes from lr to lr_end, step by step"
+    lr_end: float = Field(
+        default=0.0, ge=0, description="learning rate at the end of cosine, linear and each restart"
+    )
+    schedule: Literal["cosine", "linear", "constant", "step", "restarts"] = Field(
+        default="cosine",
+        description="how the learning rate goes from lr to lr_end, step by step; step and restarts have fields of their own",
     )
     warmup: float = Field(
         default=0.0, ge=0, description="epochs in which the learning rate rises from 0 first"
     )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd; an adamw beta1 likewise")
+    drops: tuple[float, ...] = Field(
+        default=(), description="schedule step: the epochs at which the learning rate is multiplied by drop"
+    )
+    drop: float = Field(default=0.1, gt=0, le=1, description="schedule step: what it is multiplied by")
+    period: float = Field(
+        default=10.0, gt=0, description="schedule restarts: epochs of the first cosine (T0 of SGDR)"
+    )
+    period_growth: float = Field(
+        default=2.0, ge=1, description="schedule restarts: how much longer each is than the one before (Tmul)"
+    )
+    momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="of sgd and rmsprop; beta1 of adam and adamw likewise"
+    )
     nesterov: bool = Field(default=True, description="sgd looks ahead along its momentum")
+    beta2: float = Field(
+        default=0.999,
+        ge=0,
+        lt=1,
+        description="how slowly adam and adamw forget squared gradients; rmsprop (its alpha) likewise",
+    )
+    epsilon: float = Field(
+        default=1e-8, gt=0, description="added to the root of squared gradients by adam, adamw and rmsprop"
+    )
     weight_decay: float = Field(default=5e-4, ge=0, description="decay of all weights that a step used")
+    decay: Literal["all", "matrices"] = Field(
+        default="all",
+        description="what decays: all weights, or matrices and kernels alone, not scales, offsets and biases",
+    )
     clip: float = Field(
         default=5.0, ge=0, description="largest norm of a step's gradient; 0 leaves it as it is"
     )
@@ -45,61 +72,36 @@ class Recipe(Config):
         lt=1,
         description="label smoothing: the share of the target spread over all classes",
     )
+    drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="chance that a candidate's summed output is dropped for an example; rises from 0 epoch by epoch",
+    )
+    auxiliary: float = Field(
+        default=0.0, ge=0, description="weight of the loss of every output after the first; 0 leaves them out"
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="how slowly a moving average of the weights, which is what is kept, forgets; 0 keeps the last weights",
+    )
     shift: int = Field(default=0, ge=0, description="augmentation: images move by up to so many pixels")
 
+    def lasting(self, epochs: int) -> Recipe:
+        """The recipe in another number of epochs: what is measured in epochs is stretched along.
 
-def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The optimiser of a recipe, with fused kernels.
-
-    A parameter whose gradient is None in a step is left untouched: neither decay nor momentum moves it, and its
-    momentum waits as it is. In a supernet these are the weights that the step's genotype doesn't use.
-    """
-    group = list(parameters)
-    if recipe.optimizer == "adamw":
-        betas = (recipe.momentum, 0.999)
-        return torch.optim.AdamW(
-            group, lr=recipe.lr, betas=betas, weight_decay=recipe.weight_decay, fused=True
-        )
-    sgd = torch.optim.SGD(
-        group,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    if recipe.momentum > 0:
-        for parameter in group:
-            # The fused kernel can't mix parameters with momentum and those that get their first gradient. A buffer of
-            # zeros gives the same first step as none.
-            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return sgd
-
-
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step, counted from 0.
-
-    >>> recipe = Recipe(epochs=2, lr=1.0)
-    >>> [round(learning_rate(recipe, step, 2), 3) for step in range(4)]
-    [1.0, 0.854, 0.5, 0.146]
-    """
-    warm = recipe.warmup * steps_per_epoch
-    if step < warm:
-        return recipe.lr * (step + 1) / (warm + 1)
-    if recipe.schedule == "constant":
-        return recipe.lr
-    total = max(1.0, recipe.epochs * steps_per_epoch - warm)
-    turn = 0.5 * (1 + math.cos(math.pi * (step - warm) / total))
-    return recipe.lr_end + (recipe.lr - recipe.lr_end) * turn
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def clip_gradients(parameters: Iterable[Tensor], norm: float) -> None:
-    """Scales the gradients that are there so that their joint norm is at most ``norm``; 0 leaves them."""
-    if norm > 0:
-        active = [p for p in parameters if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(active, norm)
+        >>> Recipe(epochs=100, schedule="step", drops=(50, 75), warmup=4).lasting(50).drops
+        (25.0, 37.5)
+        """
+        if epochs == self.epochs:
+            return self
+        scale = epochs / self.epochs
+        changed = {
+            "epochs": epochs,
+            "warmup": self.warmup * scale,
+            "drops": tuple(at * scale for at in self.drops),
+            "period": self.period * scale,
+        }
+        return Recipe.model_validate(self.model_dump() | changed)

@@ -143,19 +143,18 @@ class Task:
                     f"declare it as `input {node.name}: {shape}`",
                     node.span,
                 )
-        if len(space.outputs) != 1:
-            raise failure(
-                "N913", f"task `{self.name}` wants one output, space `{space.name}` has {len(space.outputs)}"
-            )
-        node = space.graph.node(space.outputs[0][1])
-        theirs = Shape(tuple(node.type.dims), node.type.dtype)  # type: ignore[arg-type]
-        if not _fits(theirs, self.outputs):
-            raise failure(
-                "N913",
-                f"task `{self.name}` wants {self.outputs} as output, but space `{space.name}` returns {theirs}",
-                _help_for_outputs(space, theirs, self.outputs),
-                node.span,
-            )
+        for number, (name, output) in enumerate(space.outputs):
+            node = space.graph.node(output)
+            theirs = Shape(tuple(node.type.dims), node.type.dtype)  # type: ignore[arg-type]
+            if not _fits(theirs, self.outputs):
+                # Any output after the first is an auxiliary head (nasdsl.training.outputs).
+                what = "as output" if number == 0 else f"as auxiliary output `{name}` too"
+                raise failure(
+                    "N913",
+                    f"task `{self.name}` wants {self.outputs} {what}, but space `{space.name}` returns {theirs}",
+                    _help_for_outputs(space, theirs, self.outputs),
+                    node.span,
+                )
 
 
 def _fits(theirs: Shape, ours: Shape) -> bool:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from nasdsl.diagnostics import failure
 from nasdsl.training.augment import shift
+from nasdsl.training.average import MovingAverage
 from nasdsl.training.checkpoint import (
     optimizer_tensors,
     prefixed,
@@ -22,11 +23,21 @@ from nasdsl.training.checkpoint import (
     write_checkpoint,
 )
 from nasdsl.training.device import autocast
-from nasdsl.training.recipe import Recipe, clip_gradients, learning_rate, make_optimizer, set_learning_rate
+from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
+from nasdsl.training.outputs import Outputs, first, training_loss
+from nasdsl.training.recipe import Recipe
+from nasdsl.training.schedule import drop_path_chance, learning_rate
 from nasdsl.training.seeds import generator, seeded
 from nasdsl.training.tasks import Objective, Split, Task, shuffled
 
-Model = Callable[..., Tensor]
+Model = Callable[..., Outputs]
+
+
+@runtime_checkable
+class DropsPaths(Protocol):
+    """A network with paths to drop: those that a genotype's network adds up (:mod:`nasdsl.space.branches`)."""
+
+    drop_path: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,8 @@ def fit(
     ``seed`` decides the order of the data, augmentation and dropout; the weights are taken as they are (see
     :func:`~nasdsl.training.seeds.initialise`). ``channels_last`` trains in that memory format, which is faster for
     convolutions on most machines, and leaves the weights as they lay before. With ``checkpoint`` the state is kept there after each epoch and taken
-    up again, bit for bit, by the same call. Where ``stop()`` is true after an epoch, training ends there.
+    up again, bit for bit, by the same call. Where ``stop()`` is true after an epoch, training ends there. With
+    ``recipe.ema`` the network ends with the moving average of its weights.
 
     Raises NasError N914 where the loss is no number any more, with its step.
     """
@@ -76,14 +88,17 @@ def fit(
         examples = examples.channels_last()
     parameters = list(network.parameters())
     optimizer = make_optimizer(recipe, parameters)
+    average = MovingAverage(network, recipe.ema) if recipe.ema else None
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
-        history = _resume(checkpoint, network, optimizer)
+        history = _resume(checkpoint, network, optimizer, average)
     device = examples.device
     size = min(recipe.batch, len(examples))
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         network.train()
+        if isinstance(network, DropsPaths):
+            network.drop_path = drop_path_chance(recipe, epoch)
         watch = Watch(device)
         order = shuffled(len(examples), size, generator(seed, "order", epoch), device)
         metric = torch.zeros((), device=device)
@@ -97,23 +112,29 @@ def fit(
                 optimizer.zero_grad(set_to_none=True)
                 with autocast(device, precision):
                     outputs = network(*batch.inputs)
-                    loss = task.objective.loss(outputs, batch.targets, recipe.smoothing)
+                    loss = training_loss(task.objective, outputs, batch.targets, recipe)
                 watch.add(loss, step)
                 loss.backward()
                 clip_gradients(parameters, recipe.clip)
                 optimizer.step()
-                metric += task.objective.metric(outputs.detach(), batch.targets).mean()
+                if average is not None:
+                    average.update(network)
+                metric += task.objective.metric(first(outputs).detach(), batch.targets).mean()
         mean = float(metric / len(order))
         history.append(Epoch(epoch, watch.mean(), mean, rate, time.perf_counter() - started))
         if checkpoint is not None:
             tensors = prefixed("network", network.state_dict()) | prefixed(
                 "optimizer", optimizer_tensors(optimizer)
             )
+            if average is not None:
+                tensors |= prefixed("average", average.tensors)
             write_checkpoint(checkpoint, tensors, {"history": [asdict(e) for e in history]})
         if on_epoch is not None:
             on_epoch(history[-1])
         if stop():
             break
+    if average is not None:
+        average.put_into(network)
     if channels_last:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return history
@@ -139,7 +160,7 @@ def evaluate(
     metric = torch.zeros((), device=split.device, dtype=torch.float64)
     for part in split.batches(batch):
         with autocast(split.device, precision):
-            outputs = model(*part.inputs)
+            outputs = first(model(*part.inputs))
             loss += objective.loss(outputs, part.targets).to(torch.float64) * len(part)
         metric += objective.metric(outputs, part.targets).sum(dtype=torch.float64)
     if was_training and isinstance(model, nn.Module):
@@ -184,9 +205,13 @@ class Watch:
         self._pending.clear()
 
 
-def _resume(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+def _resume(
+    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
+) -> list[Epoch]:
     tensors, state = read_checkpoint(checkpoint)
     network.load_state_dict(under("network", tensors))
     restore_optimizer(optimizer, under("optimizer", tensors))
+    if average is not None:
+        average.restore(under("average", tensors))
     entries: list[dict[str, Any]] = state["history"]
     return [Epoch(**entry) for entry in entries]

@@ -8,7 +8,8 @@ from nasdsl.diagnostics import NasError
 from nasdsl.training.augment import shift
 from nasdsl.training.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from nasdsl.training.device import autocast, resolve_device
-from nasdsl.training.recipe import Recipe, make_optimizer
+from nasdsl.training.optimizers import make_optimizer
+from nasdsl.training.recipe import Recipe
 from nasdsl.training.seeds import generator, initialise
 from nasdsl.training.tasks import Classification, Task, classification
 from nasdsl.training.train import evaluate, fit

@@ -1,0 +1,33 @@
+"""What is made of a network's outputs: the first is its answer, any further ones are auxiliary heads.
+
+A space that returns several (``return logits, aux``) says so. In training each further output has the same loss as the
+first, weighted by the recipe's ``auxiliary`` (0.4 in DARTS' evaluation, after Szegedy et al., 2015); evaluation and
+exports use the first alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from nasdsl.training.recipe import Recipe
+    from nasdsl.training.tasks import Objective
+
+Outputs = Tensor | Sequence[Tensor]
+
+
+def first(outputs: Outputs) -> Tensor:
+    """The answer of a network."""
+    return outputs if isinstance(outputs, Tensor) else outputs[0]
+
+
+def training_loss(objective: Objective, outputs: Outputs, targets: Tensor, recipe: Recipe) -> Tensor:
+    """The mean loss of a minibatch with the recipe's label smoothing, that of auxiliary heads added."""
+    loss = objective.loss(first(outputs), targets, recipe.smoothing)
+    if recipe.auxiliary and not isinstance(outputs, Tensor):
+        for further in outputs[1:]:
+            loss = loss + recipe.auxiliary * objective.loss(further, targets, recipe.smoothing)
+    return loss
