@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nasdsl.searching.assign import derived, nested_choices
 from nasdsl.searching.history import History
+from nasdsl.searching.kinds import ALL
 from nasdsl.searching.strategy import Path, State
 from nasdsl.space.architecture import MIX
 from nasdsl.space.choice import Genotype
@@ -67,6 +68,7 @@ class Blending:
     recipe: ClassVar[Recipe] = Recipe(epochs=50, lr=0.025, lr_end=0.001, nesterov=False, weight_decay=3e-4)
     affine: ClassVar[bool] = False
     batch_norm: ClassVar[Policy] = "batch"
+    handles: ClassVar[frozenset[str]] = ALL - {"numbers", "sizes"}
 
     def __init__(self, space: Space, options: Any, seed: int) -> None:
         space.mixture()  # raises where there is none

@@ -29,6 +29,7 @@ from torch import Tensor
 from nasdsl.diagnostics import Diagnostic, failure
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted, Stop, stopping
+from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.run import Run
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import STRATEGIES, Bilevel, Path, Ranking, RewardDriven, WeightSharing
@@ -102,6 +103,7 @@ def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
 
 def make_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
     """The strategy of a search. Raises NasError N943 where it trains no supernet, and what it says of the space."""
+    check_kinds(space, settings.strategy)
     kind = STRATEGIES.find(settings.strategy)
     strategy = kind(space, settings.options, derive(settings.seed, "strategy"))
     if not isinstance(strategy, WeightSharing):

@@ -1,4 +1,4 @@
-"""What every registered strategy keeps to. A new one is picked up from the registry."""
+"""Strategies on the spaces that ship, and what a few of them have of their own. Their contract: test_contract.py."""
 
 from __future__ import annotations
 
@@ -94,54 +94,6 @@ def test_what_it_proposes_lies_in_the_space(name: str, space: str) -> None:
     assert found
     for genotype in found:
         assert space_named(space).genotype(genotype) == genotype
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_same_seed_same_sequence_another_seed_another(name: str) -> None:
-    space = space_named("darts")
-    a, b, c = (make(name, space, seed) for seed in (1, 1, 2))
-    torch.manual_seed(0)
-    first = advance(a, 5), proposals(a)
-    torch.manual_seed(1)  # global generators play no part
-    assert (advance(b, 5), proposals(b)) == first
-    assert (advance(c, 5), proposals(c)) != first
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_it_remembers_is_all_that_it_needs(name: str) -> None:
-    space = home(name)
-    whole, first = make(name, space), make(name, space)
-    advance(whole, 4)
-    advance(first, 4)
-    tensors, rest = first.state()
-    kept = {key: tensor.clone() for key, tensor in tensors.items()}
-    advance(first, 2)  # what comes later must not reach back
-    second = make(name, space)
-    second.restore((kept, rest))
-    assert advance(second, 4, epoch=1) == advance(whole, 4, epoch=1)
-    assert proposals(second) == proposals(whole)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_failed_trial_does_no_harm(name: str) -> None:
-    space = home(name)
-    strategy = make(name, space)
-    history = History([Trial(space.sample(0), float("nan"), float("nan"))])
-    genotype = strategy.propose(history)
-    if genotype is not None:
-        history.add(Trial(genotype, 0.1, 2.0))
-        assert history.best().genotype == genotype
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_explains_itself(name: str) -> None:
-    kind = STRATEGIES.find(name)
-    assert kind.__doc__ and "20" in kind.__doc__  # the paper and its year
-    assert all(field.description for field in kind.Options.model_fields.values())
-    for preset in kind.presets:
-        settings = settings_for(name, preset=preset)
-        assert type(settings.options) is kind.Options
-        assert preset == "published" or f"``{preset}``" in kind.__doc__
 
 
 def test_unknown_strategies_and_presets_get_the_nearest_name() -> None:
