@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example, tokens
 from nasdsl.operations.rules import floats
-from nasdsl.space.operation import Instance, Operation, ShapeError, TorchCall
+from nasdsl.space.operation import Held, Instance, Operation, ShapeError, TorchCall
 from nasdsl.space.tensor import Shape
 
 
@@ -17,6 +17,8 @@ class _Activation(Operation):
     section = "activation"
     target: ClassVar[str]
     args: ClassVar[tuple[Any, ...]] = ()
+    keeps: ClassVar[Held] = Held(output=True)
+    """torch takes the gradient from the output, or from the input."""
     examples: ClassVar[tuple[Example, ...]] = (example([6]), example([4, 3, 5]))
 
     def shape(self, inputs: Sequence[Shape], **settings: Any) -> Shape:
@@ -26,6 +28,9 @@ class _Activation(Operation):
 
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("function", self.target, self.args)
+
+    def held(self, instance: Instance) -> Held:
+        return self.keeps
 
 
 class Relu(_Activation):
@@ -59,6 +64,7 @@ class Gelu(_Activation):
     name = "gelu"
     summary = "x times the normal distribution function of x"
     target = "F.gelu"
+    keeps = Held(inputs=(0,))
 
 
 class Silu(_Activation):
@@ -67,6 +73,7 @@ class Silu(_Activation):
     name = "silu"
     summary = "x times its sigmoid"
     target = "F.silu"
+    keeps = Held(inputs=(0,))
 
 
 class Hardswish(_Activation):
@@ -75,6 +82,7 @@ class Hardswish(_Activation):
     name = "hardswish"
     summary = "x * clip(x + 3, 0, 6) / 6"
     target = "F.hardswish"
+    keeps = Held(inputs=(0,))
 
 
 class Softmax(_Activation):
@@ -106,6 +114,9 @@ class Identity(Operation):
 
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("module", "nn.Identity")
+
+    def held(self, instance: Instance) -> Held:
+        return Held(view=True)
 
 
 class Zero(Operation):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example
 from nasdsl.operations.reductions import entrywise_parts
-from nasdsl.operations.rules import floats, stretched
-from nasdsl.space.operation import Instance, Operation, Setting, ShapeError, TorchCall
+from nasdsl.operations.rules import entries, floats, stretched
+from nasdsl.space.operation import FLOAT, Held, Instance, Operation, Setting, ShapeError, TorchCall
 from nasdsl.space.tensor import Parts, Shape, SpaceDim
 
 
@@ -46,6 +46,9 @@ class Multiply(_Binary):
     symbol = "*"
     passes_absence = True
 
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0, 1), crosswise=True)
+
 
 class Subtract(_Binary):
     """``a - b``."""
@@ -61,6 +64,9 @@ class Divide(_Binary):
     name = "divide"
     summary = "the quotient of two tensors, entry by entry"
     symbol = "/"
+
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0, 1))
 
 
 class Scale(Operation):
@@ -118,3 +124,10 @@ class WithNumber(Operation):
     def torch(self, instance: Instance) -> TorchCall:
         settings = instance.settings
         return TorchCall("operator", settings["operator"], (settings["number"],), number_at=settings["side"])
+
+    def held(self, instance: Instance) -> Held:
+        if (instance.settings["operator"], instance.settings["side"]) == ("/", "left"):
+            # torch multiplies by the inverse, from which it takes the gradient.
+            inverse = FLOAT * entries(instance.output.dims)
+            return Held(extra=inverse, scratch=inverse)
+        return Held()

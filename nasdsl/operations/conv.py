@@ -23,6 +23,7 @@ from nasdsl.operations.rules import (
 )
 from nasdsl.space.operation import (
     Cost,
+    Held,
     Index,
     Instance,
     Operation,
@@ -95,6 +96,9 @@ class Conv(Operation):
 
     def cost(self, instance: Instance) -> Cost:
         return _cost(instance, weight_size("`conv`", instance.inputs[0], 0) // instance.settings["groups"])
+
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,))
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [channels, C // groups, *kernel].
@@ -173,6 +177,9 @@ class Depthwise(Operation):
 
     def cost(self, instance: Instance) -> Cost:
         return _cost(instance, 1)
+
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,))
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [C, 1, *kernel]."""

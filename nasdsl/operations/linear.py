@@ -9,6 +9,7 @@ from nasdsl.operations.example import Example, example, tokens
 from nasdsl.operations.rules import entries, everything, floats, ints, part_of, weight_size, whole
 from nasdsl.space.operation import (
     Cost,
+    Held,
     Index,
     Instance,
     Operation,
@@ -62,6 +63,9 @@ class Linear(Operation):
         rows = entries(instance.output.dims[:-1])
         return Cost(params=weight + (features if instance.settings["bias"] else 0), flops=weight * rows)
 
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,))
+
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [features, D]."""
         rows = leading(part_of(active.output_parts, -1), weight_size("`linear`", active.output, -1))
@@ -100,6 +104,9 @@ class Embedding(Operation):
 
     def cost(self, instance: Instance) -> Cost:
         return Cost(params=instance.settings["vocab"] * instance.settings["features"])
+
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,))
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [vocab, features]."""
@@ -146,6 +153,9 @@ class Unembed(Operation):
         rows = entries(instance.output.dims[:-1])
         return Cost(flops=instance.settings["vocab"] * instance.settings["features"] * rows)
 
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,))
+
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """The embedding's weight [vocab, features]."""
         return {"weight": (everything(active.settings["vocab"]), everything(active.settings["features"]))}
@@ -168,3 +178,7 @@ class Onehot(Operation):
 
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("function", "one_hot", (instance.output.dims[-1],))
+
+    def held(self, instance: Instance) -> Held:
+        # First a truth value for each entry.
+        return Held(scratch=entries(instance.output.dims))

@@ -7,9 +7,11 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example
-from nasdsl.operations.rules import floats, part_of, weight_size
+from nasdsl.operations.rules import entries, floats, part_of, weight_size
 from nasdsl.space.operation import (
+    FLOAT,
     Cost,
+    Held,
     Index,
     Instance,
     Operation,
@@ -59,6 +61,10 @@ class BatchNorm(Operation):
     def cost(self, instance: Instance) -> Cost:
         return Cost(params=2 * weight_size("`batchnorm`", instance.output, 0))
 
+    def held(self, instance: Instance) -> Held:
+        # The batch's mean and deviation of each channel.
+        return Held(inputs=(0,), fixed=2 * FLOAT * weight_size("`batchnorm`", instance.output, 0))
+
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         channels = weight_size("`batchnorm`", active.output, 0)
         index = leading(part_of(active.parts[0] if active.parts else (), 0), channels)
@@ -87,6 +93,11 @@ class LayerNorm(Operation):
 
     def cost(self, instance: Instance) -> Cost:
         return Cost(params=2 * weight_size("`layernorm`", instance.output, -1))
+
+    def held(self, instance: Instance) -> Held:
+        # Mean and deviation of each position.
+        moments = 2 * FLOAT * entries(instance.output.dims[:-1])
+        return Held(inputs=(0,), extra=moments, scratch=moments)
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         features = weight_size("`layernorm`", active.output, -1)
@@ -120,3 +131,9 @@ class Dropout(Operation):
 
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("module", "nn.Dropout", (instance.settings["p"],))
+
+    def held(self, instance: Instance) -> Held:
+        if instance.settings["p"] == 0:
+            return Held(view=True)
+        # A mask of real numbers, as torch makes it on the CPU.
+        return Held(idle=True, extra=FLOAT * entries(instance.output.dims))

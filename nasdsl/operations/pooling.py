@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example
-from nasdsl.operations.rules import each, pads, slide, spatial, together
-from nasdsl.space.operation import Instance, Operation, Setting, TorchCall
+from nasdsl.operations.rules import each, entries, pads, slide, spatial, together
+from nasdsl.space.operation import INT, Held, Instance, Operation, Setting, TorchCall
 from nasdsl.space.tensor import Shape
 
 
@@ -64,6 +64,11 @@ class MaxPool(_Pool):
         given = {"stride": call.args[0], "padding": 0} | dict(call.kwargs)
         return TorchCall("function", "max_pool1d", call.args, given)
 
+    def held(self, instance: Instance) -> Held:
+        # Where in the input each entry was found.
+        places = INT * entries(instance.output.dims)
+        return Held(inputs=(0,), extra=places, scratch=places)
+
 
 class AvgPool(_Pool):
     """``avgpool(3)``: [C, H, W] to [C, H', W']; the padding is left out of the average."""
@@ -72,6 +77,9 @@ class AvgPool(_Pool):
     summary = "the average of a window, without the padding"
     target = "F.avg_pool{}d"
     padded: ClassVar[dict[str, Any]] = {"count_include_pad": False}
+
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,))
 
 
 class _GlobalPool(Operation):
@@ -105,3 +113,6 @@ class GlobalMaxPool(_GlobalPool):
     name = "global_maxpool"
     summary = "the largest entry of each channel"
     target = "amax"
+
+    def held(self, instance: Instance) -> Held:
+        return Held(inputs=(0,), output=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example, tokens
-from nasdsl.operations.rules import listed, stretched, whole
-from nasdsl.space.operation import Instance, Operation, Setting, ShapeError, TorchCall
+from nasdsl.operations.rules import entries, listed, stretched, whole
+from nasdsl.space.operation import FLOAT, Held, Instance, Operation, Setting, ShapeError, TorchCall
 from nasdsl.space.tensor import Part, Parts, Shape, SpaceDim
 
 _ENTRYWISE = (
@@ -46,6 +46,9 @@ class Sum(_Entrywise):
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("operator", "+")
 
+    def held(self, instance: Instance) -> Held:
+        return Held(view=len(instance.inputs) == 1, scratch=_partial(instance, len(instance.inputs) - 1))
+
 
 class Mean(_Entrywise):
     """``mean(list)``: the sum divided by how many tensors were chosen, an absent one counting as zeros.
@@ -73,6 +76,9 @@ class Mean(_Entrywise):
         divisor = instance.settings.get("divisor") or len(instance.inputs)
         return TorchCall("function", "mean", (divisor,), listed=True)
 
+    def held(self, instance: Instance) -> Held:
+        return Held(scratch=_partial(instance, len(instance.inputs)))
+
 
 class Max(_Entrywise):
     """``max(list)``: the largest of the entries in each place. Absent tensors count as zeros."""
@@ -85,6 +91,16 @@ class Max(_Entrywise):
         if len(instance.inputs) == 2:
             return TorchCall("function", "torch.maximum")
         return TorchCall("function", "maximum", listed=True)
+
+    def held(self, instance: Instance) -> Held:
+        count = len(instance.inputs)
+        kept = sum(_running(instance)[:-1])
+        return Held(
+            view=count == 1,
+            inputs=tuple(range(count)) if count > 1 else (),
+            extra=kept,
+            scratch=_partial(instance, count - 1),
+        )
 
 
 class Concat(Operation):
@@ -150,6 +166,20 @@ class Concat(Operation):
         found: list[Parts] = list(inputs[0]) if inputs[0] else [None] * len(dims[0])
         found[axis] = tuple(joined) if divided else None
         return tuple(found)
+
+
+def _running(instance: Instance) -> list[Any]:
+    """Bytes of each result on the way, when tensors are joined one after another."""
+    shapes = instance.inputs
+    return [FLOAT * entries(stretched("a sum", shapes[:n]).dims) for n in range(2, len(shapes) + 1)]
+
+
+def _partial(instance: Instance, results: int) -> Any:
+    """Bytes of the result before the last one, where there are several."""
+    if results < 2:
+        return 0
+    running = _running(instance) or [FLOAT * entries(instance.output.dims)]
+    return running[results - 2] if results - 2 < len(running) else running[-1]
 
 
 def _without(shape: Shape, axis: int) -> tuple[Any, ...]:

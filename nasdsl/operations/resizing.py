@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example, tokens
 from nasdsl.operations.rules import entries, spatial, whole
 from nasdsl.space.diagram import Diagram
-from nasdsl.space.operation import Instance, Operation, Setting, ShapeError, TorchCall
+from nasdsl.space.operation import FLOAT, Held, Instance, Operation, Setting, ShapeError, TorchCall
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Part, Parts, Shape, SpaceDim
 
@@ -62,6 +63,17 @@ class Shift(Operation):
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("function", "shift", (instance.settings["by"],))
 
+    def held(self, instance: Instance) -> Held:
+        # Each axis is padded in turn, and the output is a part of the last tensor that was padded.
+        dims, by = instance.output.dims, instance.settings["by"]
+        padded: list[Any] = [
+            entries([size + by if other == axis else size for other, size in enumerate(dims)])
+            for axis in range(1, len(dims))
+        ]
+        together = [a + b for a, b in pairwise(padded)] or padded
+        most = max(together) if all(isinstance(size, int) for size in together) else together[-1]
+        return Held(stored=padded[-1], scratch=FLOAT * (most - padded[-1]))
+
 
 class Flatten(Operation):
     """``flatten``: [C, H, W] to [C * H * W]."""
@@ -82,6 +94,9 @@ class Flatten(Operation):
 
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("method", "flatten", (1,))
+
+    def held(self, instance: Instance) -> Held:
+        return Held(view=True)
 
     def parts(
         self, inputs: Sequence[tuple[Parts, ...]], dims: Sequence[tuple[SpaceDim, ...]], **settings: Any
@@ -144,6 +159,9 @@ class Reshape(Operation):
 
     def torch(self, instance: Instance) -> TorchCall:
         return TorchCall("function", "reshape", (_as_axes(instance.inputs[0].dims, instance.output.dims),))
+
+    def held(self, instance: Instance) -> Held:
+        return Held(view=True)
 
     def parts(
         self, inputs: Sequence[tuple[Parts, ...]], dims: Sequence[tuple[SpaceDim, ...]], **settings: Any

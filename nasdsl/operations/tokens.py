@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example
-from nasdsl.operations.rules import everything, floats, part_of, weight_size, whole
+from nasdsl.operations.rules import entries, everything, floats, part_of, weight_size, whole
 from nasdsl.space.operation import (
+    FLOAT,
     Cost,
+    Held,
     Index,
     Instance,
     Operation,
@@ -70,6 +72,10 @@ class Patchify(Operation):
         tokens, features = (weight_size("`patchify`", instance.output, axis) for axis in (0, 1))
         weight = features * weight_size("`patchify`", instance.inputs[0], 0) * instance.settings["patch"] ** 2
         return Cost(params=weight + features + tokens * features, flops=weight * tokens)
+
+    def held(self, instance: Instance) -> Held:
+        # The patches, before the positions are added.
+        return Held(inputs=(0,), scratch=FLOAT * entries(instance.output.dims))
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A projection [features, C, patch, patch] with its bias, and positions [T, features]."""
@@ -138,6 +144,17 @@ class Attention(Operation):
         weight = 4 * features * inner
         # Besides the projections, queries times keys and probabilities times values.
         return Cost(params=weight + 3 * inner + features, flops=weight * tokens + 2 * tokens * tokens * inner)
+
+    def held(self, instance: Instance) -> Held:
+        # Queries, keys, values and what is mixed of them; for each head and token the logarithm of a sum, which goes
+        # before the output is there.
+        heads, tokens = instance.settings["heads"], instance.output.dims[0]
+        mixed: Any = FLOAT * 4 * heads * instance.settings["head_dim"]
+        sums = FLOAT * heads
+        output = FLOAT * weight_size("`attention`", instance.output, -1)
+        return Held(
+            inputs=(0,), extra=tokens * (mixed + sums), scratch=tokens * (mixed + max(0, sums - output))
+        )
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """Projections [heads * head_dim, D] and back [D, heads * head_dim]: the leading heads, and of each the leading

@@ -1,18 +1,21 @@
 """What networks of a space cost: of one architecture exactly, and over all of them.
 
 Params are counted as torch counts them (once, where weights are shared). FLOPs are multiply-adds of convolutions,
-dense layers and attention at batch size 1, and with every free dimension at 1. Both are those of the pruned network.
+dense layers and attention at batch size 1, and with every free dimension at 1. Memory is that of activations
+(:mod:`nasdsl.space.memory`). All are those of the pruned network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.diagram import UNDEFINED, Diagram
 from nasdsl.space.graph import SELECT, Edge, Node
+from nasdsl.space.memory import memory, training_memory
 from nasdsl.space.operation import Catalogue, Instance
 from nasdsl.space.size import Size
 from nasdsl.space.solve import OverBudget, Solver
@@ -22,13 +25,26 @@ if TYPE_CHECKING:
     from nasdsl.space.space import Space
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measures:
-    """``activations`` are the numbers that a forward pass of one example makes, all steps together."""
+    """Of one architecture. ``activations`` are the numbers that a forward pass of one example makes, all steps together;
+    ``memory`` and ``training_memory`` are bytes."""
 
     params: int
     flops: int
     activations: int
+    architecture: Architecture = field(repr=False, compare=False)
+    catalogue: Catalogue = field(repr=False, compare=False)
+
+    @cached_property
+    def memory(self) -> int:
+        """The most bytes of activations that are there at once when one example is evaluated."""
+        return memory(self.architecture, self.catalogue)
+
+    @cached_property
+    def training_memory(self) -> int:
+        """The bytes of activations that are kept for the backward pass of one example."""
+        return training_memory(self.architecture, self.catalogue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,7 @@ def measure(architecture: Architecture, catalogue: Catalogue) -> Measures:
     """The measures of one architecture."""
     params = flops = activations = 0
     owners: set[int] = set()
-    for step in _all_steps(architecture.steps):
+    for step, turns in _all_steps(architecture.steps):
         operation = catalogue.get(step.operation)
         if operation is None:
             continue
@@ -62,16 +78,17 @@ def measure(architecture: Architecture, catalogue: Catalogue) -> Measures:
             params += cost.params
             if step.owner is not None:
                 owners.add(step.owner)
-        flops += at_one(cost.flops)
-        activations += _numbers(step.shape)
-    return Measures(params, flops, activations)
+        flops += turns * at_one(cost.flops)
+        activations += turns * _numbers(step.shape)
+    return Measures(params, flops, activations, architecture, catalogue)
 
 
-def _all_steps(steps: Iterable[Step]) -> Iterable[Step]:
+def _all_steps(steps: Iterable[Step], turns: int = 1) -> Iterable[tuple[Step, int]]:
+    """Each step, and how often it runs: those of a scan's body for each element."""
     for step in steps:
-        yield step
+        yield step, turns
         if step.body is not None:
-            yield from _all_steps(step.body.steps)
+            yield from _all_steps(step.body.steps, turns * at_one(step.shape.dims[0]))
 
 
 def at_one(value: int | Size) -> int:
@@ -109,7 +126,10 @@ def ranges(space: Space) -> Ranges:
         if alive is space.table.false:
             continue
         cost = survey.cost(node)
-        flops.append(space.table.choose(alive, space.table.map(_flops, cost), survey.zero))
+        once = space.table.map(_flops, cost)
+        flops.append(
+            space.table.choose(alive, space.table.map(_times, survey.turns(node), once), survey.zero)
+        )
         if operation.borrows is None:
             owner = node.owner if node.owner is not None else node.id
             known = params.get(owner)
@@ -148,6 +168,10 @@ def _numeric(term: Diagram) -> list[Any]:
 
 def _add(a: Any, b: Any) -> Any:
     return UNDEFINED if a is UNDEFINED or b is UNDEFINED else a + b
+
+
+def _times(turns: Any, value: Any) -> Any:
+    return UNDEFINED if turns is UNDEFINED else at_one(turns) * value
 
 
 def _params(cost: Any) -> Any:
@@ -209,6 +233,13 @@ class _Survey:
             for edge in self.reads[node.id]:
                 alive[edge.source] = table.either(alive[edge.source], table.both(here, edge.guard))
         return alive
+
+    def turns(self, node: Node) -> Diagram:
+        """How often a node runs, where it runs: in a scan for each element of the sequence."""
+        if node.region is None:
+            return self.table.leaf(1)
+        (sequence,) = (edge.source for edge in self.reads[node.region])
+        return self.table.lift(self.nodes[sequence].type.dims[0])
 
     def cost(self, node: Node) -> Diagram:
         """The cost of a node, a diagram over the choices that its sizes rest on."""

@@ -70,6 +70,38 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a call keeps in memory besides its output; :mod:`nasdsl.space.memory` adds these up.
+
+    ``view``: the output is the first input under another name or other sizes, and takes no memory; ``idle``: so it is
+    when evaluating (dropout). ``stored`` are the output's numbers in memory, where they are more than its entries.
+
+    For the backward pass it keeps the inputs at the positions ``inputs``, where ``crosswise`` each for the gradients of
+    the others alone; its ``output``; and ``extra`` bytes an example and ``fixed`` bytes besides. ``scratch`` are the
+    bytes an example that are taken within the call and given back after it, without a backward pass.
+
+    Sizes are formulas where a dimension is free. A call that has no weights and whose inputs want no gradient keeps
+    nothing.
+    """
+
+    view: bool = False
+    idle: bool = False
+    stored: int | Size | None = None
+    inputs: tuple[int, ...] = ()
+    crosswise: bool = False
+    output: bool = False
+    extra: int | Size = 0
+    fixed: int = 0
+    scratch: int | Size = 0
+
+
+FLOAT = 4
+"""Bytes of a real number; measures are those of float32."""
+INT = 8
+"""Bytes of a whole number."""
+
+
+@dataclass(frozen=True, slots=True)
 class TorchCall:
     """How torch computes an operation, as data: the supernet calls it and the exporter writes it.
 
@@ -136,6 +168,10 @@ class Operation(ABC):
     def cost(self, instance: Instance) -> Cost:
         """Parameters and multiply-adds; by default none."""
         return Cost()
+
+    def held(self, instance: Instance) -> Held:
+        """What it keeps in memory as torch runs it; by default nothing but its output."""
+        return Held()
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """For each parameter and buffer of the module, the entries that ``active`` takes, an index an axis.

@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from nasdsl import pipeline, resources
+from nasdsl.space.measures import Extent
 from nasdsl.space.space import Space
 
 TABLE = Path(__file__).parents[3] / "shared" / "data" / "nasbench201" / "cifar10.csv"
@@ -69,3 +72,16 @@ def test_ranges_equal_the_extremes_of_all(body: str) -> None:
         assert extent.min <= low and extent.max >= high
         if space.count() < 100:
             assert (extent.min, extent.max) == (low, high)
+
+
+def test_a_scan_costs_what_its_turns_cost() -> None:
+    space = pipeline.loads(
+        "space s {\n input x: [5, 8]\n cell c(x, h: [D]) { return linear(D)(x) + linear(D)(h) }\n"
+        " return x -> scan(c, state = [8]) -> linear(2)\n}"
+    )
+    network = space.network({})
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.randn(1, 5, 8))
+    counted = counter.get_total_flops() // 2  # torch counts a multiply-add as two
+    assert space.measure({}).flops == counted
+    assert space.ranges().flops == Extent(counted, counted)
