@@ -31,7 +31,7 @@ CALLS = [
     for i, example in enumerate(operation.examples)
 ]
 SMALL: dict[str, dict[str, Any]] = {
-    "nasbench201": {"width": 4, "repeats": 1},
+    "nasbench201": {"width": 4, "cells": 1},
     "darts": {"width": 2, "layers": 3},
     "enas_micro": {"width": 2, "cells": 1},
     "decoder_lm": {"layers": 2, "vocab": 16},
