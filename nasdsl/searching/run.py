@@ -4,7 +4,7 @@
 ``config.toml``    the configuration as used, each entry explained
 ``space/``         the space's source and what it imports
 ``versions.json``  versions, threads, device and seed
-``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.searching.search`)
+``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.searching.events`)
 ``checkpoint/``    the state to resume from: safetensors, named by step, the last two
 ``genotype.json``  the winner
 ``report.md``      what came out, on a page
@@ -32,7 +32,7 @@ from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_whole
 from nasdsl.training.config import write_toml
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Run:
@@ -188,10 +188,9 @@ class Run:
 
     # --- results ---------------------------------------------------------------------------------
 
-    def write(self, name: str, text: str) -> Path:
+    def write(self, name: str, text: str) -> None:
         """A file of the folder, whole or not at all."""
         write_whole(self.folder / name, text.encode())
-        return self.folder / name
 
     def close(self) -> None:
         if self._events is not None:

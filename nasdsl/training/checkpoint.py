@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nasdsl.diagnostics import failure
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -16,6 +16,11 @@ class Recipe(Config):
 
     epochs: int = Field(default=20, ge=1, description="passes over the training part")
     batch: int = Field(default=64, ge=1, description="examples a step")
+    ghosts: int = Field(
+        default=1,
+        ge=1,
+        description="parts of a batch that run one after the other, each with batch-norm statistics of its own; more need less memory",
+    )
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
         default="sgd",
         description="sgd as NAS-Bench-201 and DARTS; adamw for transformers; rmsprop for the mobile family",

@@ -6,28 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from nasdsl.diagnostics import failure
 from nasdsl.training.augment import shift
 from nasdsl.training.average import MovingAverage
-from nasdsl.training.checkpoint import (
-    optimizer_tensors,
-    prefixed,
-    read_checkpoint,
-    restore_optimizer,
-    under,
-    write_checkpoint,
-)
+from nasdsl.training.checkpoint import prefixed, read_checkpoint, under, write_checkpoint
 from nasdsl.training.device import autocast
-from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
-from nasdsl.training.outputs import Outputs, first, training_loss
+from nasdsl.training.outputs import Outputs, first
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.schedule import drop_path_chance, learning_rate
-from nasdsl.training.seeds import generator, seeded
+from nasdsl.training.seeds import generator
+from nasdsl.training.step import Pass, Stepper
 from nasdsl.training.tasks import Objective, Split, Task, shuffled
 
 Model = Callable[..., Outputs]
@@ -86,49 +78,47 @@ def fit(
     if channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         examples = examples.channels_last()
-    parameters = list(network.parameters())
-    optimizer = make_optimizer(recipe, parameters)
-    average = MovingAverage(network, recipe.ema) if recipe.ema else None
-    history: list[Epoch] = []
-    if checkpoint is not None and checkpoint.exists():
-        history = _resume(checkpoint, network, optimizer, average)
     device = examples.device
     size = min(recipe.batch, len(examples))
+    average = MovingAverage(network, recipe.ema) if recipe.ema else None
+    stepper = Stepper(
+        network,
+        recipe,
+        task.objective,
+        seed=seed,
+        device=device,
+        batch=size,
+        precision=precision,
+        after=(lambda: average.update(network)) if average is not None else (lambda: None),
+    )
+    history: list[Epoch] = []
+    if checkpoint is not None and checkpoint.exists():
+        tensors, state = read_checkpoint(checkpoint)
+        stepper.restore(tensors)
+        if average is not None:
+            average.restore(under("average", tensors))
+        history = [Epoch(**entry) for entry in state["history"]]
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         network.train()
         if isinstance(network, DropsPaths):
             network.drop_path = drop_path_chance(recipe, epoch)
-        watch = Watch(device)
+        stepper.watch.start()
         order = shuffled(len(examples), size, generator(seed, "order", epoch), device)
-        metric = torch.zeros((), device=device)
         rate = recipe.lr
-        with seeded(seed, "dropout", epoch):
-            for i, indices in enumerate(order):
-                step = epoch * len(order) + i
-                batch = augmented(examples.take(indices), recipe, generator(seed, "augment", step))
-                rate = learning_rate(recipe, step, len(order))
-                set_learning_rate(optimizer, rate)
-                optimizer.zero_grad(set_to_none=True)
-                with autocast(device, precision):
-                    outputs = network(*batch.inputs)
-                    loss = training_loss(task.objective, outputs, batch.targets, recipe)
-                watch.add(loss, step)
-                loss.backward()
-                clip_gradients(parameters, recipe.clip)
-                optimizer.step()
-                if average is not None:
-                    average.update(network)
-                metric += task.objective.metric(first(outputs).detach(), batch.targets).mean()
-        mean = float(metric / len(order))
-        history.append(Epoch(epoch, watch.mean(), mean, rate, time.perf_counter() - started))
+        for i, indices in enumerate(order):
+            step = epoch * len(order) + i
+            batch = augmented(examples.take(indices), recipe, generator(seed, "augment", step))
+            rate = learning_rate(recipe, step, len(order))
+            stepper.step([Pass(network, batch)], step, rate)
+        totals = stepper.watch.totals()
+        seconds = time.perf_counter() - started
+        history.append(Epoch(epoch, totals.mean_loss, totals.mean_metric, rate, seconds))
         if checkpoint is not None:
-            tensors = prefixed("network", network.state_dict()) | prefixed(
-                "optimizer", optimizer_tensors(optimizer)
-            )
+            kept = stepper.tensors((epoch + 1) * len(order))
             if average is not None:
-                tensors |= prefixed("average", average.tensors)
-            write_checkpoint(checkpoint, tensors, {"history": [asdict(e) for e in history]})
+                kept |= prefixed("average", average.tensors)
+            write_checkpoint(checkpoint, kept, {"history": [asdict(e) for e in history]})
         if on_epoch is not None:
             on_epoch(history[-1])
         if stop():
@@ -166,52 +156,3 @@ def evaluate(
     if was_training and isinstance(model, nn.Module):
         model.train()
     return Evaluation(float(loss) / len(split), float(metric) / len(split), len(split))
-
-
-class Watch:
-    """Sums losses and notices the first that is no number. On a GPU it looks every so often, so as not to wait for it."""
-
-    def __init__(self, device: torch.device, about: str = "training", every: int = 50) -> None:
-        self.about = about
-        self.every = 1 if device.type == "cpu" else every
-        self.total = 0.0
-        self.count = 0
-        self._pending: list[tuple[Tensor, int]] = []
-
-    def add(self, loss: Tensor, step: int, detail: str = "") -> None:
-        """Raises NasError N914 where a loss is NaN or infinite."""
-        self._pending.append((loss.detach(), step))
-        if len(self._pending) >= self.every:
-            self._look(detail)
-
-    def mean(self) -> float:
-        """The mean of the losses so far. Raises like :meth:`add`."""
-        self._look("")
-        return self.total / self.count if self.count else 0.0
-
-    def _look(self, detail: str) -> None:
-        if not self._pending:
-            return
-        losses = torch.stack([loss for loss, _ in self._pending]).double().cpu()
-        if not bool(torch.isfinite(losses).all()):
-            first = int((~torch.isfinite(losses)).nonzero()[0])
-            raise failure(
-                "N914",
-                f"{self.about} diverged: the loss is {float(losses[first])} at step {self._pending[first][1]}{detail}",
-                "a smaller learning rate, or clipped gradients, may help",
-            )
-        self.total += float(losses.sum())
-        self.count += len(losses)
-        self._pending.clear()
-
-
-def _resume(
-    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
-) -> list[Epoch]:
-    tensors, state = read_checkpoint(checkpoint)
-    network.load_state_dict(under("network", tensors))
-    restore_optimizer(optimizer, under("optimizer", tensors))
-    if average is not None:
-        average.restore(under("average", tensors))
-    entries: list[dict[str, Any]] = state["history"]
-    return [Epoch(**entry) for entry in entries]

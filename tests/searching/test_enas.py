@@ -19,7 +19,8 @@ from nasdsl.pipeline import load, loads
 from nasdsl.searching import STRATEGIES, Interrupted, Path, search, settings_for
 from nasdsl.searching.enas import Enas, EnasOptions, OneOf, Subset, input_choices, skip_divergence
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.search import Search
+from nasdsl.searching.scoring import Scorer
+from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import Ranking, RewardDriven
 from nasdsl.space.space import Space
 from nasdsl.training.tasks import Task, classification
@@ -269,35 +270,36 @@ def test_weight_steps_and_controller_steps_alternate_and_leave_each_other_alone(
 ) -> None:
     steps: list[str] = []
     examples: list[int] = []
-    weight_step, reward_step, evaluate = Search._weight_step, Search._reward_step, Search._evaluate
+    weight_step, reward_step, evaluate = Steps.weight_step, Steps.reward_step, Scorer.evaluate
 
-    def controller(self: Search) -> list[Tensor]:
+    def controller(self: Steps) -> list[Tensor]:
         assert isinstance(self.strategy, Enas)
         return [p.detach().clone() for p in self.strategy.controller.parameters()]
 
     def same(a: list[Tensor], b: list[Tensor]) -> bool:
         return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
-    def watched_weight(self: Search, *args: Any) -> None:
+    def watched_weight(self: Steps, *args: Any) -> None:
         before = controller(self)
         weight_step(self, *args)
         assert same(before, controller(self))
         steps.append("w")
 
-    def watched_reward(self: Search, *args: Any) -> None:
-        weights, before = [p.detach().clone() for p in self.parameters], controller(self)
-        reward_step(self, *args)
-        assert same(weights, [p.detach() for p in self.parameters])
+    def watched_reward(self: Steps, *args: Any) -> float:
+        weights, before = [p.detach().clone() for p in self.weights.parameters], controller(self)
+        reward = reward_step(self, *args)
+        assert same(weights, [p.detach() for p in self.weights.parameters])
         assert self.supernet.training
         steps.append("c" if same(before, controller(self)) else "C")
+        return reward
 
-    def watched_evaluate(self: Search, path: Path, split: Any) -> Evaluation:
+    def watched_evaluate(self: Scorer, path: Path, split: Any) -> Evaluation:
         examples.append(len(split))
         return evaluate(self, path, split)
 
-    monkeypatch.setattr(Search, "_weight_step", watched_weight)
-    monkeypatch.setattr(Search, "_reward_step", watched_reward)
-    monkeypatch.setattr(Search, "_evaluate", watched_evaluate)
+    monkeypatch.setattr(Steps, "weight_step", watched_weight)
+    monkeypatch.setattr(Steps, "reward_step", watched_reward)
+    monkeypatch.setattr(Scorer, "evaluate", watched_evaluate)
     seen: list[dict[str, Any]] = []
     result = search(shipped("quickstart"), settings(), on_event=seen.append)
     per_epoch = len(steps) // 2 - 6
@@ -309,23 +311,21 @@ def test_weight_steps_and_controller_steps_alternate_and_leave_each_other_alone(
     assert result.best.metric == max(t.metric for t in result.history)
 
 
-@pytest.mark.parametrize(
-    ("method", "calls"), [("_reward_step", 3), ("_reward_step", 12), ("_weight_step", 13)]
-)
+@pytest.mark.parametrize(("method", "calls"), [("reward_step", 3), ("reward_step", 12), ("weight_step", 13)])
 def test_a_run_that_is_stopped_in_either_phase_goes_on(
     method: str, calls: int, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = search(shipped("quickstart"), settings(), folder=tmp_path / "whole")
-    original, seen = getattr(Search, method), {"calls": 0}
+    original, seen = getattr(Steps, method), {"calls": 0}
 
-    def stopping(self: Search, *args: Any) -> None:
+    def stopping(self: Steps, *args: Any) -> Any:
         seen["calls"] += 1
         if seen["calls"] == calls:
             os.kill(os.getpid(), signal.SIGINT)
-        original(self, *args)
+        return original(self, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Search, method, stopping)
+        patched.setattr(Steps, method, stopping)
         with pytest.raises(Interrupted):
             search(shipped("quickstart"), settings(), folder=tmp_path / "parts")
     found = search(shipped("quickstart"), settings(), folder=tmp_path / "parts")

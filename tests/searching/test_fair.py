@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
@@ -14,8 +15,9 @@ from nasdsl import resources
 from nasdsl.pipeline import load, loads
 from nasdsl.searching import Path, search, settings_for
 from nasdsl.searching.fair import Fair, FairOptions
-from nasdsl.searching.search import Search
+from nasdsl.searching.steps import Steps
 from nasdsl.space.space import Space
+from nasdsl.training.step import Pass
 from tests.searching import fixture
 
 
@@ -100,22 +102,29 @@ def test_the_gradient_of_a_step_is_the_sum_of_those_of_its_paths(monkeypatch: py
     gradients: list[dict[str, Tensor]] = []
     expected: list[dict[str, Tensor]] = []
     updates: list[int] = []
-    outputs = Search._outputs
+    passes = Steps._pass
 
-    def watched(self: Search, path: Path, batch: Any) -> Tensor:
-        found = outputs(self, path, batch)
-        if path.weight is not None and len(gradients) == 0:
-            loss = self.task.objective.loss(found, batch.targets, self.settings.search.smoothing)
-            parameters = dict(self.supernet.named_parameters())
-            given = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, retain_graph=True)
-            expected.append({n: g for n, g in zip(parameters, given, strict=True) if g is not None})
-        return found
+    def watched(self: Steps, path: Path, batch: Any, share: float) -> Pass:
+        made = passes(self, path, batch, share)
 
-    original = Search._weight_step
+        def model(*inputs: Tensor) -> Tensor:
+            found = made.model(*inputs)
+            if path.weight is not None and len(gradients) == 0:
+                loss = self.objective.loss(found, batch.targets, self.settings.search.smoothing)
+                parameters = dict(self.supernet.named_parameters())
+                given = torch.autograd.grad(
+                    loss, list(parameters.values()), allow_unused=True, retain_graph=True
+                )
+                expected.append({n: g for n, g in zip(parameters, given, strict=True) if g is not None})
+            return found
 
-    def step(self: Search, *args: Any) -> None:
+        return replace(made, model=model)
+
+    original = Steps.weight_step
+
+    def step(self: Steps, *args: Any) -> None:
         if not gradients:
-            optimizer_step = self.optimizer.step
+            optimizer_step = self.weights.optimizer.step
 
             def capture(*a: Any, **k: Any) -> Any:
                 gradients.append(
@@ -123,12 +132,12 @@ def test_the_gradient_of_a_step_is_the_sum_of_those_of_its_paths(monkeypatch: py
                 )
                 return optimizer_step(*a, **k)
 
-            monkeypatch.setattr(self.optimizer, "step", capture)
+            monkeypatch.setattr(self.weights.optimizer, "step", capture)
         original(self, *args)
         updates.append(len(gradients))
 
-    monkeypatch.setattr(Search, "_outputs", watched)
-    monkeypatch.setattr(Search, "_weight_step", step)
+    monkeypatch.setattr(Steps, "_pass", watched)
+    monkeypatch.setattr(Steps, "weight_step", step)
     few = [
         "search.epochs=1", "search.clip=0", "search.batch=300", "options.population=2", "options.generations=1",
         "options.calibration=1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,11 +17,12 @@ from nasdsl.pipeline import load, loads
 from nasdsl.searching import Path, search, settings_for
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.one_shot import OneShot, OneShotOptions
-from nasdsl.searching.search import Search, part_of
+from nasdsl.searching.steps import Steps
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.supernet.superposition import follow_superposed, is_superposed, superposable, superposition
+from nasdsl.training.step import Pass, part_of
 from nasdsl.training.tasks import Split, classification
 from tests.searching import fixture
 
@@ -174,23 +176,27 @@ def test_ghost_batches_have_masks_and_statistics_of_their_own(monkeypatch: pytes
     masks: list[str] = []
     seen: list[Split] = []
     means: list[Tensor] = []
-    outputs = Search._outputs
+    passes = Steps._pass
 
-    def watched(self: Search, path: Path, part: Split) -> Tensor:
+    def watched(self: Steps, path: Path, batch: Split, share: float) -> Pass:
+        made = passes(self, path, batch, share)
         masks.append(Genotype(path.genotype).text)
-        seen.append(part)
+        seen.append(made.batch)
         first = next(m for m in self.supernet.modules() if isinstance(m, nn.BatchNorm2d))
 
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
             assert module.training and not module.track_running_stats
             means.append((output.mean((0, 2, 3)) - module.bias).detach())
 
-        handle = first.register_forward_hook(hook)
-        found = outputs(self, path, part)
-        handle.remove()
-        return found
+        def model(*inputs: Tensor) -> Tensor:
+            handle = first.register_forward_hook(hook)
+            found = made.model(*inputs)
+            handle.remove()
+            return found
 
-    monkeypatch.setattr(Search, "_outputs", watched)
+        return replace(made, model=model)
+
+    monkeypatch.setattr(Steps, "_pass", watched)
     few = [
         "search.epochs=2",
         "search.batch=64",

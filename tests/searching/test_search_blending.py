@@ -251,7 +251,7 @@ BLENDING = ["darts", "snas", "drnas", "pc_darts", "proxyless"]
 def test_a_whole_search_moves_weights_and_architecture_each_in_its_own_step(
     strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nasdsl.searching.search import Search
+    from nasdsl.searching.steps import Steps
 
     space = loads(SMALL)
     assignments = ["search.epochs=2", "search.batch=8", "options.lr=0.05", "search.lr=0.05"]
@@ -260,16 +260,16 @@ def test_a_whole_search_moves_weights_and_architecture_each_in_its_own_step(
     if strategy == "pc_darts":
         assignments.append("options.warmup=0")
     steps: list[str] = []
-    for name, letter in (("_weight_step", "w"), ("_architecture_step", "a")):
-        original = getattr(Search, name)
+    for name, letter in (("weight_step", "w"), ("architecture_step", "a")):
+        original = getattr(Steps, name)
 
         def watched(
-            self: Search, *args: Any, letter: str = letter, original: Callable[..., None] = original
+            self: Steps, *args: Any, letter: str = letter, original: Callable[..., None] = original
         ) -> None:
-            weights = [p.detach().clone() for p in self.parameters]
+            weights = [p.detach().clone() for p in self.weights.parameters]
             logits = self.strategy.logits.detach().clone()  # type: ignore[attr-defined]
             original(self, *args)
-            moved = not all(torch.equal(p, q) for p, q in zip(weights, self.parameters, strict=True))
+            moved = not all(torch.equal(p, q) for p, q in zip(weights, self.weights.parameters, strict=True))
             learned = not torch.equal(logits, self.strategy.logits.detach())  # type: ignore[attr-defined]
             assert moved == (letter == "w")
             assert (
@@ -277,7 +277,7 @@ def test_a_whole_search_moves_weights_and_architecture_each_in_its_own_step(
             )  # not where all that is active is zero
             steps.append(letter)
 
-        monkeypatch.setattr(Search, name, watched)
+        monkeypatch.setattr(Steps, name, watched)
     settings = settings_for(strategy, assignments=assignments, seed=0, channels_last=False)
     result = search(space, settings, task=data())
     assert space.genotype(result.genotype) == result.genotype

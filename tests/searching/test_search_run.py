@@ -18,7 +18,9 @@ from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError
 from nasdsl.pipeline import load
 from nasdsl.searching import Interrupted, SearchResult, SearchSettings, search, settings_for
-from nasdsl.searching.search import Search, about, mean_entropy
+from nasdsl.searching.events import mean_entropy
+from nasdsl.searching.search import Search, about
+from nasdsl.searching.steps import Steps
 from nasdsl.space.space import Space
 from nasdsl.training.seeds import generator
 from nasdsl.training.tasks import Task, load_task, stratified
@@ -64,18 +66,18 @@ def same(a: SearchResult, b: SearchResult) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, method: str, calls: int) -> None:
+def stop_after(monkeypatch: pytest.MonkeyPatch, kind: type, method: str, calls: int) -> None:
     """Sends this process a signal during the n-th call."""
-    original: Callable[..., Any] = getattr(Search, method)
+    original: Callable[..., Any] = getattr(kind, method)
     seen = {"calls": 0}
 
-    def wrapped(self: Search, *args: Any) -> Any:
+    def wrapped(self: Any, *args: Any) -> Any:
         seen["calls"] += 1
         if seen["calls"] == calls:
             os.kill(os.getpid(), signal.SIGINT if calls % 2 else signal.SIGTERM)
         return original(self, *args)
 
-    monkeypatch.setattr(Search, method, wrapped)
+    monkeypatch.setattr(kind, method, wrapped)
 
 
 @pytest.mark.parametrize("strategy", ["gdas", "random"])
@@ -118,22 +120,22 @@ def test_a_search_ends_with_a_genotype_and_a_folder_that_tells_its_story(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "method", "calls"),
+    ("strategy", "kind", "method", "calls"),
     [
-        ("gdas", "_weight_step", 1),
-        ("gdas", "_weight_step", 6),
-        ("gdas", "_architecture_step", 8),
-        ("gdas", "_trial", 1),
-        ("random", "_weight_step", 4),
-        ("random", "_trial", 2),
+        ("gdas", Steps, "weight_step", 1),
+        ("gdas", Steps, "weight_step", 6),
+        ("gdas", Steps, "architecture_step", 8),
+        ("gdas", Search, "trial", 1),
+        ("random", Steps, "weight_step", 4),
+        ("random", Search, "trial", 2),
     ],
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
-    strategy: str, method: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: str, kind: type, method: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = search(space(), settings(strategy), task=task(), folder=tmp_path / "whole")
     with monkeypatch.context() as patched:
-        stop_after(patched, method, calls)
+        stop_after(patched, kind, method, calls)
         with pytest.raises(Interrupted) as stopped:
             search(space(), settings(strategy), task=task(), folder=tmp_path / "parts")
     assert "the same command goes on" in str(stopped.value)
@@ -155,17 +157,17 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     for epoch, at in enumerate((2, 6)):
         with monkeypatch.context() as patched:
             seen = {"calls": 0}
-            original = Search._weight_step
+            original = Steps.weight_step
 
             def dying(
-                self: Search, *args: Any, at: int = at, seen: Any = seen, original: Any = original
+                self: Steps, *args: Any, at: int = at, seen: Any = seen, original: Any = original
             ) -> None:
                 seen["calls"] += 1
                 if seen["calls"] == at:
                     raise Killed
                 original(self, *args)
 
-            patched.setattr(Search, "_weight_step", dying)
+            patched.setattr(Steps, "weight_step", dying)
             with pytest.raises(Killed):
                 search(space(), settings(), task=task(), folder=tmp_path / "parts")
         assert (tmp_path / "parts" / "checkpoint").exists() == (epoch > 0)
@@ -256,42 +258,42 @@ def test_what_does_not_fit_is_said_before_anything_starts(tmp_path: Path) -> Non
 def test_weights_and_architecture_parameters_move_in_their_own_steps_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weight_step, architecture_step = Search._weight_step, Search._architecture_step
+    weight_step, architecture_step = Steps.weight_step, Steps.architecture_step
     steps: list[str] = []
 
-    def weights(self: Search) -> list[torch.Tensor]:
-        return [p.detach().clone() for p in self.parameters]
+    def weights(self: Steps) -> list[torch.Tensor]:
+        return [p.detach().clone() for p in self.weights.parameters]
 
-    def watched_weight(self: Search, *args: Any) -> None:
+    def watched_weight(self: Steps, *args: Any) -> None:
         before = self.strategy.state()[0]["logits"].clone()
         weight_step(self, *args)
         assert torch.equal(before, self.strategy.state()[0]["logits"])
         steps.append("w")
 
-    def watched_architecture(self: Search, *args: Any) -> None:
+    def watched_architecture(self: Steps, *args: Any) -> None:
         before, logits = weights(self), self.strategy.state()[0]["logits"].clone()
         architecture_step(self, *args)
         assert all(torch.equal(a, b) for a, b in zip(before, weights(self), strict=True))
         assert not torch.equal(logits, self.strategy.state()[0]["logits"])
         steps.append("a")
 
-    monkeypatch.setattr(Search, "_weight_step", watched_weight)
-    monkeypatch.setattr(Search, "_architecture_step", watched_architecture)
+    monkeypatch.setattr(Steps, "weight_step", watched_weight)
+    monkeypatch.setattr(Steps, "architecture_step", watched_architecture)
     search(space(), settings("gdas", "search.epochs=1"), task=task())
     assert steps and steps == ["w", "a"] * (len(steps) // 2)
 
 
 def test_unused_weights_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Search._weight_step
+    original = Steps.weight_step
 
-    def watched(self: Search, *args: Any) -> None:
+    def watched(self: Steps, *args: Any) -> None:
         before = {name: p.detach().clone() for name, p in self.supernet.named_parameters()}
         original(self, *args)
         for name, parameter in self.supernet.named_parameters():
             if parameter.grad is None:
                 assert torch.equal(before[name], parameter)
 
-    monkeypatch.setattr(Search, "_weight_step", watched)
+    monkeypatch.setattr(Steps, "weight_step", watched)
     search(space(), settings("gdas", "search.epochs=2"), task=task())
 
 

@@ -15,7 +15,7 @@ from nasdsl import resources
 from nasdsl.pipeline import load, loads
 from nasdsl.searching import search, settings_for
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.search import Search
+from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.spos import Spos, SposOptions
 from nasdsl.searching.strategy import Ranking
 from nasdsl.space.space import Space
@@ -140,20 +140,20 @@ def test_each_genotype_is_scored_with_statistics_of_its_own(monkeypatch: pytest.
         "options.crossovers=2", "options.mutations=1", "options.parents=2", "options.calibration=2",
     ]  # fmt: skip
     calls: list[tuple[str, int]] = []
-    kept: list[Search] = []
-    calibrate, evaluate = Search.calibrate, Search._evaluate
+    kept: list[Scorer] = []
+    calibrate, evaluate = Scorer.calibrate, Scorer.evaluate
 
-    def watched(self: Search, genotype: Any, batches: int) -> None:
-        calls.append((genotype.text, batches))
+    def watched(self: Scorer, genotype: Any) -> None:
+        calls.append((genotype.text, self.calibration_batches))
         kept[:] = [self]
-        calibrate(self, genotype, batches)
+        calibrate(self, genotype)
 
-    def scored(self: Search, path: Any, split: Any) -> Evaluation:
+    def scored(self: Scorer, path: Any, split: Any) -> Evaluation:
         assert calls[-1][0] == path.genotype.text and not self.supernet.training
         return evaluate(self, path, split)
 
-    monkeypatch.setattr(Search, "calibrate", watched)
-    monkeypatch.setattr(Search, "_evaluate", scored)
+    monkeypatch.setattr(Scorer, "calibrate", watched)
+    monkeypatch.setattr(Scorer, "evaluate", scored)
     result = search(
         shipped("quickstart"), settings_for("spos", preset="demo", assignments=few, task="digits")
     )
@@ -163,7 +163,7 @@ def test_each_genotype_is_scored_with_statistics_of_its_own(monkeypatch: pytest.
     # Whatever was scored in between: the winner's score comes again, bit for bit.
     (searching,) = kept
     for genotype in (result.history[0].genotype, result.genotype):
-        found = searching.score(genotype)
+        found = searching.score(genotype, 0)
     assert (found.metric, found.loss) == (result.best.metric, result.best.loss)
 
 

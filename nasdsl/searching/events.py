@@ -1,0 +1,116 @@
+"""What a search tells as it goes on, and the page that it leaves.
+
+Events, one JSON object each, all with ``event`` and ``seconds`` since the start of this process's part of the run:
+
+=========== ======================================================================================================
+``start``   ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch
+``epoch``   ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
+            the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
+            (``tau``), ``probabilities`` {choice: [...]},
+            ``entropy`` (mean over choices, 1 is undecided), ``leading`` {choice: label}
+``trial``   ``number`` (from 1), ``genotype``, ``metric``, ``loss``
+``end``     ``genotype``, ``metric``, ``loss``
+=========== ======================================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.space.space import Space
+from nasdsl.training.tasks import Task
+
+Event = dict[str, Any]
+
+
+def start_event(space: Space, task: Task, settings: SearchSettings, steps: int) -> Event:
+    return {
+        "event": "start",
+        "space": space.name,
+        "architectures": str(space.count()),
+        "choices": len(space.choices),
+        "task": task.name,
+        "strategy": settings.strategy,
+        "epochs": settings.search.epochs,
+        "steps": steps,
+    }
+
+
+def epoch_event(space: Space, about: Mapping[str, Any], probabilities: Mapping[str, list[float]]) -> Event:
+    """``about`` is what was summed over the epoch."""
+    event: Event = {"event": "epoch", **about}
+    if probabilities:
+        event["entropy"] = mean_entropy(probabilities)
+        event["leading"] = {
+            name: space.choice(name).labels[max(range(len(p)), key=p.__getitem__)]
+            for name, p in probabilities.items()
+            if not space.choice(name).is_sublist
+        }
+        event["probabilities"] = {name: [round(p, 6) for p in ps] for name, ps in probabilities.items()}
+    return event
+
+
+def trial_event(trial: Trial, number: int) -> Event:
+    return {"event": "trial", "number": number, **_scored(trial)}
+
+
+def end_event(best: Trial) -> Event:
+    return {"event": "end", **_scored(best)}
+
+
+def _scored(trial: Trial) -> Event:
+    return {"genotype": dict(trial.genotype), "metric": trial.metric, "loss": trial.loss}
+
+
+def mean_entropy(probabilities: Mapping[str, list[float]]) -> float:
+    """The mean over choices of the entropy, as a share of the largest possible: 1 is undecided, 0 decided.
+
+    >>> mean_entropy({"a": [0.5, 0.5], "b": [1.0, 0.0]})
+    0.5
+    """
+    shares = []
+    for ps in probabilities.values():
+        total = sum(ps)
+        if len(ps) > 1 and total > 0:
+            terms = (p / total for p in ps)
+            shares.append(-sum(p * math.log(p) for p in terms if p > 0) / math.log(len(ps)))
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def page(
+    space: Space,
+    task: Task,
+    settings: SearchSettings,
+    history: History,
+    probabilities: Mapping[str, list[float]],
+    examples: int,
+) -> str:
+    """``report.md``, for people. ``examples`` is on how many the trials were scored."""
+    best = history.best()
+    lines = [
+        f"# {space.name}, searched by {settings.strategy} on {task.name}",
+        "",
+        f"{space.count()} architectures, {len(space.choices)} choices; "
+        f"{settings.search.epochs} epochs, seed {settings.seed}.",
+        "",
+        f"With the shared weights the winner has {task.objective.name} {best.metric:.4f} and loss {best.loss:.4f} "
+        f"on the {examples} examples that the weights were not trained on"
+        + (f", the best of {len(history)} that were scored." if len(history) > 1 else "."),
+        "",
+        "| choice | taken | probability |",
+        "| --- | --- | --- |",
+    ]
+    for name, value in best.genotype.items():
+        choice = space.choice(name)
+        labels = value if isinstance(value, tuple) else (value,)
+        ps = [
+            f"{probabilities[name][choice.labels.index(label)]:.2f}"
+            for label in labels
+            if name in probabilities
+        ]
+        lines.append(f"| `{name}` | {', '.join(labels)} | {', '.join(ps)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,44 @@
+"""Where a search writes what it does: a run's folder, or nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Kept = tuple[dict[str, Tensor], dict[str, Any]]
+"""A state: tensors, and what JSON can hold."""
+
+
+class Journal(Protocol):
+    """Keeps events, states and files. :class:`~nasdsl.searching.run.Run` is the one that lasts."""
+
+    @property
+    def folder(self) -> Path | None: ...
+
+    def event(self, event: Mapping[str, Any]) -> None: ...
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
+    def load(self) -> Kept | None:
+        """The state that was kept last; events after it are forgotten, for they come again."""
+        ...
+
+    def write(self, name: str, text: str) -> None: ...
+
+
+class Unkept:
+    """Stands in where nothing is to be kept."""
+
+    folder: Path | None = None
+
+    def event(self, event: Mapping[str, Any]) -> None: ...
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
+    def load(self) -> Kept | None:
+        return None
+
+    def write(self, name: str, text: str) -> None: ...

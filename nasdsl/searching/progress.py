@@ -1,0 +1,34 @@
+"""How far a search has come, as it stands in checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """All that a resumed search needs besides tensors, the strategy's state, the history and the sums of the epoch."""
+
+    epoch: int = 0
+    step: int = 0
+    """Weight steps of the epoch that were made."""
+    rewarded: int = 0
+    """Steps of the phase of rewards after them."""
+    reward: float = 0.0
+    """The sum of their rewards."""
+    started: bool = False
+    done: bool = False
+
+    def next_epoch(self) -> None:
+        self.epoch += 1
+        self.step = self.rewarded = 0
+        self.reward = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entries: Mapping[str, Any]) -> Progress:
+        return cls(**entries)

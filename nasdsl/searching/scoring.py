@@ -1,0 +1,81 @@
+"""What a genotype is worth with the shared weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nasdsl.searching.minibatches import Minibatches
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.strategy import Path, Ranking, WeightSharing
+from nasdsl.space.choice import Genotype
+from nasdsl.supernet import Supernet, recalibrate
+from nasdsl.training.device import autocast
+from nasdsl.training.outputs import first
+from nasdsl.training.seeds import seeded
+from nasdsl.training.tasks import Objective, Split
+from nasdsl.training.train import Evaluation, evaluate
+
+
+class Scorer:
+    """Scores genotypes on the half that the weights were not trained on, or as the strategy asks."""
+
+    def __init__(
+        self,
+        strategy: WeightSharing,
+        supernet: Supernet,
+        batches: Minibatches,
+        objective: Objective,
+        settings: SearchSettings,
+        device: torch.device,
+    ) -> None:
+        self.supernet = supernet
+        self.batches = batches
+        self.objective = objective
+        self.settings = settings
+        self.device = device
+        self.calibration_batches = strategy.calibration_batches if isinstance(strategy, Ranking) else 0
+        self.ranking_batches = strategy.ranking_batches if isinstance(strategy, Ranking) else 0
+
+    def score(self, genotype: Genotype, number: int) -> Evaluation:
+        """A genotype, the ``number``-th (from 0) that is scored."""
+        self.calibrate(genotype)
+        self.supernet.eval()
+        result = self.evaluate(Path(genotype), self._examples(number))
+        self.supernet.train()
+        return result
+
+    def calibrate(self, genotype: Genotype) -> None:
+        """Re-estimates the running statistics of a genotype's batch norms on the weights' half, where the strategy wants
+        it; on the same minibatches for every genotype."""
+        if not self.calibration_batches:
+            return
+        half = self.batches.weights
+        order = self.batches.order("calibration", half, 0)[: self.calibration_batches]
+        with autocast(self.device, self.settings.precision), seeded(self.settings.seed, "calibration"):
+            recalibrate(self.supernet, genotype, (half.take(taken).inputs for taken in order))
+
+    def evaluate(self, path: Path, split: Split) -> Evaluation:
+        """A path as the supernet is: in training or in evaluation mode."""
+
+        def model(*inputs: Tensor) -> Tensor:
+            return first(self.supernet(*inputs, genotype=path.genotype))
+
+        return evaluate(
+            model,
+            split,
+            self.objective,
+            batch=self.settings.ranking_batch,
+            precision=self.settings.precision,
+        )
+
+    def _examples(self, number: int) -> Split:
+        """Fresh minibatches for each genotype where the strategy wants some, else the whole half."""
+        half, count = self.batches.held_out, self.ranking_batches
+        if not count:
+            return half
+        taken = [self.batches.cycled("ranking", half, 0, number * count + i) for i in range(count)]
+        return Split(
+            tuple(torch.cat(xs) for xs in zip(*(t.inputs for t in taken), strict=True)),
+            torch.cat([t.targets for t in taken]),
+        )

@@ -1,0 +1,147 @@
+"""The three kinds of steps of a search: of the weights, of what the strategy learns, and of rewards."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nasdsl.searching.minibatches import Minibatches
+from nasdsl.searching.scoring import Scorer
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.strategy import Bilevel, Path, RewardDriven, WeightSharing
+from nasdsl.space.choice import Genotype
+from nasdsl.supernet import Supernet
+from nasdsl.training.device import autocast
+from nasdsl.training.optimizers import set_learning_rate
+from nasdsl.training.outputs import Outputs, first
+from nasdsl.training.seeds import generator, seeded
+from nasdsl.training.step import Pass, Stepper, part_of
+from nasdsl.training.tasks import Split, Task
+from nasdsl.training.train import Evaluation, augmented
+from nasdsl.training.watch import Watch
+
+
+class Steps:
+    """Makes the steps. What they give is summed in ``weights.watch`` and ``architecture``."""
+
+    def __init__(
+        self,
+        strategy: WeightSharing,
+        supernet: Supernet,
+        batches: Minibatches,
+        scorer: Scorer,
+        task: Task,
+        settings: SearchSettings,
+        device: torch.device,
+    ) -> None:
+        self.strategy = strategy
+        self.supernet = supernet
+        self.batches = batches
+        self.scorer = scorer
+        self.objective = task.objective
+        self.settings = settings
+        self.device = device
+        self.weights = Stepper(
+            supernet,
+            settings.search,
+            task.objective,
+            seed=settings.seed,
+            device=device,
+            batch=min(settings.search.batch, len(batches.weights), len(batches.held_out)),
+            precision=settings.precision,
+            about="training the weights",
+        )
+        self.architecture = Watch(device, "training the architecture parameters")
+
+    def minibatch_step(self, step: int, training: Split, held_out: Split, rate: float) -> None:
+        """A weight step on a minibatch of one half, and an architecture step on one of the other, where the strategy
+        learns."""
+        strategy = self.strategy
+        first = isinstance(strategy, Bilevel) and strategy.architecture_first
+        with seeded(self.settings.seed, "dropout", step):
+            if first and strategy.learns:
+                self.architecture_step(held_out, step, training, rate)
+            self.weight_step(training, step, rate)
+            if not first and strategy.learns:
+                self.architecture_step(held_out, step, training, rate)
+
+    def weight_step(self, batch: Split, step: int, rate: float) -> None:
+        """One update of the weights that the strategy's paths use."""
+        batch = self._augmented(batch, step)
+        paths = self.strategy.paths()
+        self.weights.step([self._pass(path, batch, 1 / len(paths)) for path in paths], step, rate)
+
+    def architecture_step(self, batch: Split, step: int, training: Split, rate: float) -> None:
+        """One update of what the strategy learns; the weights stay as they are. ``training`` is the minibatch of the
+        weight step that it goes with."""
+        strategy, metric = self.strategy, torch.zeros(())
+
+        def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
+            with autocast(self.device, self.settings.precision):
+                outputs = first(self.outputs(path, *batch.inputs))
+                value = self.objective.loss(outputs, batch.targets, smoothing)
+            self.architecture.check(value, step, lambda: genotype_text(path))
+            return value
+
+        if isinstance(strategy, Bilevel) and strategy.unrolled:
+            seen, smoothing = self._augmented(training, step), self.settings.search.smoothing
+            optimizer = self.weights.optimizer
+            set_learning_rate(optimizer, rate)
+            value = strategy.unrolled_step(
+                self.supernet, lambda path: loss(path, seen, smoothing), loss, optimizer
+            )
+        else:
+            with self.supernet.frozen():
+                value = strategy.architecture_step(self.supernet, loss)
+        self.architecture.add(torch.tensor(value), metric, step)
+
+    def reward_step(self, epoch: int, number: int) -> float:
+        """The strategy's ``number``-th sample (from 0) of an epoch is evaluated, and it learns from that; no weight wants
+        a gradient."""
+        strategy = self.strategy
+        assert isinstance(strategy, RewardDriven)
+        batch = self.batches.cycled("reward", self.batches.held_out, epoch, number)
+
+        @torch.no_grad()
+        def score(path: Path) -> Evaluation:
+            return self.scorer.evaluate(path, batch)
+
+        self.supernet.eval()
+        with seeded(self.settings.seed, "reward", epoch, number):
+            reward = strategy.reward_step(score)
+        self.supernet.train()
+        return reward
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def outputs(self, path: Path, *inputs: Tensor) -> Outputs:
+        """What a path through the supernet gives."""
+        outputs: Outputs = self.supernet(
+            *inputs,
+            genotype=path.genotype,
+            gates=path.gates,
+            gating=path.gating,
+            mixture=path.mixture,
+            among=path.among,
+            share=path.share,
+        )
+        return outputs
+
+    def _pass(self, path: Path, batch: Split, share: float) -> Pass:
+        def penalty() -> Tensor:
+            return path.l2 * self.supernet.half_squared_norm(path.genotype)
+
+        return Pass(
+            lambda *inputs: self.outputs(path, *inputs),
+            part_of(batch, *path.part),
+            share if path.weight is None else path.weight,
+            penalty if path.l2 else None,
+            lambda: genotype_text(path),
+        )
+
+    def _augmented(self, batch: Split, step: int) -> Split:
+        return augmented(batch, self.settings.search, generator(self.settings.seed, "augment", step))
+
+
+def genotype_text(path: Path) -> str:
+    return "all candidates" if path.mixture is not None else f"genotype {Genotype(path.genotype).text}"
