@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nasdsl.training.augment import shift
 from nasdsl.training.average import MovingAverage
