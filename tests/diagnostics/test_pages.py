@@ -34,7 +34,7 @@ def test_a_page_has_an_example(entry: Explanation) -> None:
     if entry.code in WITHOUT_EXAMPLE:
         return
     assert entry.passes
-    if entry.code < "N8" and len(entry.code) == 4 and entry.code not in SAID_LATER:
+    if entry.code[1] in "0123457" and len(entry.code) == 4 and entry.code not in SAID_LATER:
         assert entry.fails and not entry.command
 
 
