@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -34,6 +34,10 @@ class OneShotOptions(Config):
         ge=1,
         description="parts of a minibatch, each with paths and batch-norm statistics of its own; 32 of 32 examples as published",
     )
+    join: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="what becomes of the candidates of a choice of one that are on: their mean (ours), or their sum, as published",
+    )
     l2: float = Field(
         default=5e-4,
         ge=0,
@@ -61,7 +65,11 @@ class OneShot:
     train from scratch.
 
     There is no released code; batch and ghost batch are from the paper, length and learning rate ours. Deviates: t moves
-    by the epoch. Bounds of sub-lists and ``require`` hold for what is scored, and not for what is dropped. A choice
+    by the epoch. The paper adds what is on everywhere, in blocks that end in a convolution and a batch norm, which take
+    the scale out again. Where nothing does, all candidates together give more than one alone, and more with every cell:
+    weights that were trained at one scale are scored at another, near chance (their order is right all the same). So
+    where a choice is of one candidate, those that are on are averaged; ``join=sum`` adds them. Sub-lists are added where
+    the space says so. Bounds of sub-lists and ``require`` hold for what is scored, and not for what is dropped. A choice
     that other sizes rest on (a width, a kernel) can't hold several candidates: it takes those of a random genotype.
 
     The preset ``demo`` trains for 100 epochs with minibatches of 64 in two ghost batches, and scores 50 genotypes.
@@ -99,7 +107,12 @@ class OneShot:
         self.drawn += 1
         count = self.options.ghosts
         return [
-            Path(self.mask(derive(self.seed, "ghost", self.drawn, i)), part=(i, count), l2=self.options.l2)
+            Path(
+                self.mask(derive(self.seed, "ghost", self.drawn, i)),
+                part=(i, count),
+                l2=self.options.l2,
+                join=self.options.join,
+            )
             for i in range(count)
         ]
 

@@ -124,6 +124,7 @@ class Steps:
             mixture=path.mixture,
             among=path.among,
             share=path.share,
+            join=path.join,
         )
         return outputs
 

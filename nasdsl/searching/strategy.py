@@ -23,6 +23,7 @@ from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.supernet.batchnorm import Policy
+from nasdsl.supernet.superposition import Join
 from nasdsl.training.config import Config
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.registry import Registry
@@ -32,8 +33,8 @@ from nasdsl.training.train import Evaluation
 @dataclass(frozen=True)
 class Path:
     """What one pass through the supernet runs: a genotype (or a relaxed assignment, in which a sub-list may hold more or
-    fewer candidates than the space allows, and a choice of one a tuple of them, whose outputs are then added), and for
-    some choices of tensors a gate [K] that multiplies the candidate taken.
+    fewer candidates than the space allows, and a choice of one a tuple of them, whose outputs are then added, or
+    averaged, as ``join`` says), and for some choices of tensors a gate [K] that multiplies the candidate taken.
 
     With ``mixture``, the weights [K] of every choice, there is no genotype: all candidates (or those positions that
     ``among`` has for a choice) run and are blended, in one of ``share`` parts of the channels.
@@ -52,6 +53,7 @@ class Path:
     mixture: Mapping[str, Tensor] | None = None
     among: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     share: int = 1
+    join: Join = "sum"
 
 
 State = tuple[dict[str, Tensor], dict[str, Any]]

@@ -23,7 +23,7 @@ from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
 from nasdsl.supernet.partial import partial_channels
 from nasdsl.supernet.plan import Context, Plan, Run, make_plan
-from nasdsl.supernet.superposition import is_superposed, superposition
+from nasdsl.supernet.superposition import Join, is_superposed, superposition
 
 Relaxed = Mapping[str, Taken]
 """A genotype, or a relaxed assignment, in which a sub-list may hold more or fewer candidates than the space allows, and
@@ -111,12 +111,14 @@ class Supernet(nn.Module):
         mixture: Mapping[str, Tensor] | None = None,
         among: Mapping[str, tuple[int, ...]] | None = None,
         share: int = 1,
+        join: Join = "sum",
     ) -> Tensor | tuple[Tensor, ...]:
         """The outputs of a genotype's sub-network (one tensor, or a tuple where the space returns several).
 
         ``inputs`` are [N, …] in the order of the space's inputs. ``gates`` are [K] for some choices of tensors, and
         ``gating`` says how they act on what the taken candidate gives (:mod:`nasdsl.supernet.gates`). A choice
-        without a gate, or that doesn't exist in the genotype, is run without.
+        without a gate, or that doesn't exist in the genotype, is run without. ``join`` says what becomes of the outputs
+        of several candidates of a choice of one (:mod:`nasdsl.supernet.superposition`).
 
         With ``mixture``, the weights [K] of every choice, all candidates run and are blended
         (:mod:`nasdsl.supernet.mixture`); ``among`` says for some choices which candidates run at all, and ``share``
@@ -127,7 +129,7 @@ class Supernet(nn.Module):
         assert genotype is not None, "either a genotype or a mixture is run"
         # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.
         plan = self.plan(
-            genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others"
+            genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others", join=join
         )
         return self._run(inputs, plan, gates or {}, gating)
 
@@ -159,13 +161,20 @@ class Supernet(nn.Module):
             )
         return found
 
-    def plan(self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False) -> Plan:
+    def plan(
+        self,
+        genotype: Relaxed,
+        gated: tuple[str, ...] = (),
+        *,
+        keep_absent: bool = False,
+        join: Join = "sum",
+    ) -> Plan:
         """The calls of a genotype, from the cache where it was run lately."""
         text = genotype.text if isinstance(genotype, Genotype) else Genotype(genotype).text
-        key = (text, gated, keep_absent)
+        key = (text, gated, keep_absent, join)
         found = self._plans.get(key)
         if found is None:
-            architecture = self.architecture(genotype, gated, keep_absent=keep_absent)
+            architecture = self.architecture(genotype, gated, keep_absent=keep_absent, join=join)
             return self._keep(key, make_plan(architecture, self._bind))
         self._plans.move_to_end(key)
         return found
@@ -177,10 +186,15 @@ class Supernet(nn.Module):
         return plan
 
     def architecture(
-        self, genotype: Relaxed, gated: tuple[str, ...] = (), *, keep_absent: bool = False
+        self,
+        genotype: Relaxed,
+        gated: tuple[str, ...] = (),
+        *,
+        keep_absent: bool = False,
+        join: Join = "sum",
     ) -> Architecture:
         if is_superposed(self.space, genotype):
-            return superposition(self.space, genotype)
+            return superposition(self.space, genotype, join)
         return self.space.architecture(genotype, gated=gated, keep_absent=keep_absent)
 
     def active(self, genotype: Relaxed) -> list[nn.Module]:

@@ -1,7 +1,7 @@
 """Several candidates of a choice at once: what path dropout runs (Bender et al., 2018).
 
 In a *superposition* a choice of one may hold any number of its candidates, written as a tuple of labels: what they
-give is added, and nothing is there where there are none. A sub-list may hold any of its candidates. A part of the graph
+give is added or averaged, and nothing is there where there are none. A sub-list may hold any of its candidates. A part of the graph
 is there where its guard holds for some way of picking one candidate from each choice. With one candidate a choice it is
 the architecture of that genotype.
 
@@ -12,6 +12,7 @@ superposed: it holds one candidate (:func:`superposable` tells).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.choice import Choice, Genotype, Taken
@@ -20,6 +21,8 @@ from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import SELECT, Node
 from nasdsl.space.operation import Instance
 from nasdsl.space.space import Space
+
+Join = Literal["sum", "mean"]
 
 Cases = Sequence[frozenset[int]]
 """For each variable the cases that it may take."""
@@ -75,12 +78,13 @@ def follow_superposed(space: Space, decide: Callable[[Choice], tuple[int, ...]])
     return Genotype({c.name: found[c.name] for c in space.choices if c.name in found})
 
 
-def superposition(space: Space, taken: Mapping[str, Taken]) -> Architecture:
-    """The architecture in which choices hold all the candidates named."""
+def superposition(space: Space, taken: Mapping[str, Taken], join: Join = "sum") -> Architecture:
+    """The architecture in which choices hold all the candidates named; ``join`` says what becomes of the several
+    outputs of a choice of one."""
     cases: list[frozenset[int]] = [frozenset((0,))] * len(space.arities)
     for name, value in taken.items():
         _put(cases, space.choice(name), value)
-    steps, outputs = _Superposed(space._decider, cases).architecture()
+    steps, outputs = _Superposed(space._decider, cases, join).architecture()
     return Architecture(space.name, taken, tuple(steps), space.inputs, tuple(outputs))
 
 
@@ -96,9 +100,10 @@ def _put(cases: list[frozenset[int]], choice: Choice, value: Taken) -> None:
 class _Superposed(_Run):
     """Decides with sets of cases. Sizes are those of the first case of each, which the others agree with."""
 
-    def __init__(self, decider: Decider, cases: Cases) -> None:
+    def __init__(self, decider: Decider, cases: Cases, join: Join) -> None:
         super().__init__(decider, [min(case, default=0) for case in cases], (), False)
         self.cases = cases
+        self.join = join
 
     def holds(self, guard: Diagram) -> bool:
         found = self.truth.get(id(guard))
@@ -113,5 +118,5 @@ class _Superposed(_Run):
         if len(present) == 1:
             return present[0]
         instance = Instance(tuple(self.steps[i].shape for i in present), {}, self._shape(node.type))
-        self.steps[node.id] = Step(node.id, "sum", instance, present, node.scope, node.name)
+        self.steps[node.id] = Step(node.id, self.join, instance, present, node.scope, node.name)
         return node.id

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
@@ -14,14 +16,20 @@ from torch import Tensor, nn
 
 from nasdsl import resources
 from nasdsl.pipeline import load, loads
-from nasdsl.searching import Path, search, settings_for
+from nasdsl.searching import Path, sample_connected, search, settings_for
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.one_shot import OneShot, OneShotOptions
 from nasdsl.searching.steps import Steps
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
-from nasdsl.supernet.superposition import follow_superposed, is_superposed, superposable, superposition
+from nasdsl.supernet.superposition import (
+    Join,
+    follow_superposed,
+    is_superposed,
+    superposable,
+    superposition,
+)
 from nasdsl.training.step import Pass, part_of
 from nasdsl.training.tasks import Split, classification
 from tests.searching import fixture
@@ -73,7 +81,7 @@ def test_with_all_paths_on_the_output_is_the_sum() -> None:
         assert float(y) == pytest.approx((c[1] + c[2] * c[0]) * float(fixture.X), abs=1e-14)  # type: ignore[arg-type]
 
 
-def test_an_operation_on_everything_is_the_sum_of_its_candidates() -> None:
+def test_an_operation_on_everything_is_the_sum_of_its_candidates_or_their_mean() -> None:
     space = loads("""
         space s() {
           input image: [2, 6, 6]
@@ -87,6 +95,9 @@ def test_an_operation_on_everything_is_the_sum_of_its_candidates() -> None:
     for labels in (("skip", "conv", "pool", "none"), ("skip", "pool"), ("conv", "none")):
         found = supernet(x, genotype={choice.name: labels})
         torch.testing.assert_close(found, sum(alone[label] for label in labels), rtol=0, atol=1e-12)
+        mean = supernet(x, genotype={choice.name: labels}, join="mean")
+        there = [alone[label] for label in labels if label != "none"]  # what is absent doesn't count
+        torch.testing.assert_close(mean, sum(there) / len(there), rtol=0, atol=1e-12)
     nothing = supernet(x, genotype={choice.name: ()})
     assert isinstance(nothing, Tensor) and float(nothing.abs().max()) == 0
 
@@ -300,3 +311,33 @@ def test_a_few_steps_on_the_space_of_the_paper() -> None:
     few = ["search.epochs=2", "search.batch=8", "options.candidates=2"]
     result = search(space, settings_for("one_shot", preset="demo", assignments=few), task=images)
     assert space.genotype(result.genotype) == result.genotype
+
+
+def test_with_the_mean_one_candidate_alone_is_as_large_as_all_of_them() -> None:
+    """What the weights behind a choice are trained on, and what they see when a genotype is scored: with the sum every
+    cell makes the difference larger, with the mean none does."""
+    space = shipped("quickstart")
+    supernet = Supernet(space, seed=0, batch_norm="batch", dtype=torch.float64)
+    x = torch.randn(16, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def size(taken: Mapping[str, Any], join: Join = "sum") -> float:
+        found = supernet(x, genotype=taken, join=join)
+        assert isinstance(found, Tensor)
+        return float(found.detach().std())
+
+    genotypes = sample_connected(space, 20, 0)
+    alone = statistics.median(size(genotype) for genotype in genotypes)
+    everything_on = dict(everything(space), width="24")
+    assert size(everything_on) > 50 * alone
+    assert size(everything_on, "mean") < 5 * alone
+
+
+def test_the_default_is_the_mean_and_a_sub_list_is_added_as_its_space_says() -> None:
+    assert {path.join for path in strategy(fixture.space()).paths()} == {"mean"}
+    assert {path.join for path in strategy(fixture.space(), join="sum").paths()} == {"sum"}
+    space = shipped("one_shot", cells=1, width=4)
+    assert all(choice.is_sublist for choice in space.choices)
+    supernet = Supernet(space, seed=0, batch_norm="batch")
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    taken = everything(space)
+    assert torch.equal(supernet(x, genotype=taken), supernet(x, genotype=taken, join="mean"))
