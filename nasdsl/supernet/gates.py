@@ -36,21 +36,21 @@ def selected_only(x: Tensor, gate: Tensor, k: int) -> Tensor:
     return result
 
 
-def ones_for_others() -> Gating:
+class OnesForOthers:
     """A gating for one pass: it remembers Σδ, which all edges into a node share."""
-    sums = _LastSum()
 
-    def gating(x: Tensor, gate: Tensor, k: int) -> Tensor:
-        result: Tensor = _OneHot.apply(x, gate, k, sums)
+    def __init__(self) -> None:
+        self.sums = _LastSum()
+
+    def __call__(self, x: Tensor, gate: Tensor, k: int) -> Tensor:
+        result: Tensor = _OneHot.apply(x, gate, k, self.sums)
         return result
-
-    return gating
 
 
 GATINGS: dict[str, Callable[[], Gating]] = {
     "multiply": lambda: multiply,
     "selected_only": lambda: selected_only,
-    "ones_for_others": ones_for_others,
+    "ones_for_others": OnesForOthers,
 }
 """Each makes the gating of one pass."""
 

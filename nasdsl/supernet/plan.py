@@ -8,12 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.gates import Gating
+from nasdsl.supernet.inplace import RELU_IN_PLACE
+from nasdsl.supernet.kernels import fast_norm
 from nasdsl.supernet.mixture import Blend, weighted_sum
+from nasdsl.supernet.node import Node
+from nasdsl.supernet.node import run_of as run_of_node
 from nasdsl.supernet.partial import FIRST, REJOIN, run_of
 
 Run = Callable[..., Tensor]
@@ -23,7 +28,7 @@ class Context:
     """What is known only when a plan runs: the gates, how they act, the weights of a mixture, the dtype and layout of what
     is made from nothing (zeros), and the sizes of free dimensions."""
 
-    __slots__ = ("blend", "channels_last", "dtype", "gates", "gating", "sizes")
+    __slots__ = ("_others", "_vectors", "blend", "channels_last", "dtype", "gates", "gating", "sizes")
 
     def __init__(
         self,
@@ -39,6 +44,25 @@ class Context:
         self.dtype = dtype
         self.channels_last = channels_last
         self.sizes: dict[str, int] = {}
+        self._vectors: dict[tuple[tuple[str, int], ...], Tensor] = {}
+        self._others: dict[tuple[tuple[str, int], ...], Tensor] = {}
+
+    def gate_vector(self, gates: tuple[tuple[str, int], ...]) -> Tensor:
+        """The entries of gates at the candidates taken [len(gates)]; made once a pass for all nodes that ask alike."""
+        found = self._vectors.get(gates)
+        if found is None:
+            found = self._vectors[gates] = torch.stack([self.gates[choice][k] for choice, k in gates])
+        return found
+
+    def others(self, gates: tuple[tuple[str, int], ...]) -> Tensor:
+        """The sum of all other entries of those gates, a scalar (0 where gates are one-hot)."""
+        found = self._others.get(gates)
+        if found is None:
+            found = torch.stack(
+                [self.gates[choice].sum() - self.gates[choice][k] for choice, k in gates]
+            ).sum()
+            self._others[gates] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +109,23 @@ def execute(calls: Iterable[Call], values: list[Any], context: Context) -> None:
             values[slot] = None
 
 
-def make_plan(architecture: Architecture, bind: Callable[[Step], Run]) -> Plan:
-    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it."""
+def make_plan(architecture: Architecture, bind: Callable[[Step], Run], *, kernels: bool = False) -> Plan:
+    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it; with
+    ``kernels`` batch norms run as :mod:`nasdsl.supernet.kernels` has it."""
     slots: dict[int, int] = {}
     owners: set[int] = set()
     runs: list[Run] = []
 
     def recorded(step: Step) -> Run:
+        if step.owner is not None:
+            owners.add(step.owner)
         runs.append(bind(step))
         return runs[-1]
 
     outputs = [id for _, id in architecture.outputs]
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
-    calls = _calls(architecture.steps, keep, slots, owners, recorded)
+    calls = _calls(architecture.steps, keep, slots, recorded, kernels)
     shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
     for id in architecture.inputs:
         slots.setdefault(id, len(slots))
@@ -117,8 +144,8 @@ def _calls(
     steps: Sequence[Step],
     keep: set[int],
     slots: dict[int, int],
-    owners: set[int],
     bind: Callable[[Step], Run],
+    kernels: bool,
 ) -> list[Call]:
     reads = [_reads(step) for step in steps]
     own = {step.id for step in steps}
@@ -134,11 +161,9 @@ def _calls(
     calls: list[Call] = []
     for position, step in enumerate(steps):
         slot = slots.setdefault(step.id, len(slots))
-        if step.owner is not None:
-            owners.add(step.owner)
         if step.operation in ("input", "element", "state"):
             continue
-        run, wants_context = _run(step, slots, owners, bind)
+        run, wants_context = _run(step, bind, kernels)
         dead = tuple(slots[id] for id in dying.get(position, ()))
         calls.append(Call(run, tuple(slots[id] for id in _given(step)), slot, dead, wants_context))
     return calls
@@ -160,9 +185,11 @@ def _outside(body: Body) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id for id in ids if id not in inside))
 
 
-def _run(
-    step: Step, slots: dict[int, int], owners: set[int], bind: Callable[[Step], Run]
-) -> tuple[Run, bool]:
+def _run(step: Step, bind: Callable[[Step], Run], kernels: bool) -> tuple[Run, bool]:
+    if isinstance(step, Node):
+        return run_of_node(step, bind, kernels), True
+    if step.operation == RELU_IN_PLACE:
+        return torch.relu_, False
     if step.operation == GATE:
         assert step.choice is not None and step.candidate is not None
         return _gate(step.choice, step.candidate), True
@@ -173,8 +200,9 @@ def _run(
     if step.operation == ZEROS:
         return _zeros(step.shape), True
     if step.body is not None:
-        return _scan(step, step.body, owners, bind), True
-    return bind(step), False
+        return _scan(step, step.body, bind, kernels), True
+    run = bind(step)
+    return (fast_norm(run) if kernels and isinstance(run, _BatchNorm) else run), False
 
 
 def _gate(choice: str, candidate: int) -> Run:
@@ -207,14 +235,14 @@ def _sizes(dims: Sequence[Dim], context: Context) -> list[int]:
     return [int(dim.at(context.sizes)) if isinstance(dim, Size) else dim for dim in dims]
 
 
-def _scan(step: Step, body: Body, owners: set[int], bind: Callable[[Step], Run]) -> Run:
+def _scan(step: Step, body: Body, bind: Callable[[Step], Run], kernels: bool) -> Run:
     """A loop over axis 1 of the first input; the states start at zeros."""
     slots: dict[int, int] = {}
     outside = _outside(body)
     for id in (body.element, *body.states, *outside):
         slots[id] = len(slots)
     keep = {*body.new_states, body.output, body.element, *body.states}
-    calls = _calls(body.steps, keep, slots, owners, bind)
+    calls = _calls(body.steps, keep, slots, bind, kernels)
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)

@@ -14,13 +14,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nasdsl.operations.execute import bind, build_module
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.choice import Genotype, Taken
-from nasdsl.space.operation import TorchCall
+from nasdsl.space.operation import Instance, TorchCall
 from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
+from nasdsl.supernet.common import share_common
 from nasdsl.supernet.elastic import Cut, Sliced
 from nasdsl.supernet.gates import GATINGS
+from nasdsl.supernet.inplace import relu_in_place
+from nasdsl.supernet.kernels import fast_pool
 from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
+from nasdsl.supernet.node import join_nodes
+from nasdsl.supernet.optimise import Optimisations
 from nasdsl.supernet.partial import partial_channels
 from nasdsl.supernet.plan import Context, Plan, Run, make_plan
 from nasdsl.supernet.superposition import Join, is_superposed, superposition
@@ -36,6 +41,7 @@ class Supernet(nn.Module):
     Weights are stored at their largest size; a sub-network takes slices of them. ``seed`` decides their first values.
     ``affine`` says whether batch norms have scale and offset, ``batch_norm`` whose statistics they use (see
     :mod:`nasdsl.supernet.batchnorm`). ``channels_last`` lays out images and convolutions in that memory format.
+    ``optimise`` says what is done for speed and memory; it changes no result (:mod:`nasdsl.supernet.optimise`).
 
     In ``state_dict`` a weight goes by the uses that it stands in: ``weights.repeat.normal_1.b.conv3x3.conv.weight``.
 
@@ -53,6 +59,7 @@ class Supernet(nn.Module):
         batch_norm: Policy = "running",
         channels_last: bool = False,
         plans: int = 1024,
+        optimise: Optimisations = Optimisations(),  # noqa: B008
     ) -> None:
         super().__init__()
         self.space = space
@@ -60,11 +67,13 @@ class Supernet(nn.Module):
         self.batch_norm: Policy = batch_norm
         self.channels_last = channels_last
         self.plans = plans
+        self.optimise = optimise
         self._dtype = dtype if dtype is not None else torch.get_default_dtype()
         self.weights = nn.Module()
         self._modules_of: dict[int, nn.Module] = {}
         self._calls_of: dict[int, TorchCall] = {}
         self._small: dict[tuple[int, str], nn.Module] = {}
+        self._bound: dict[int, tuple[Instance, Run]] = {}
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -153,12 +162,8 @@ class Supernet(nn.Module):
         key = ("mixture", tuple(sorted(among.items())), share)
         found = self._plans.get(key)
         if found is None:
-            found = self._keep(
-                key,
-                make_plan(
-                    partial_channels(self.space.mixture(among), share, self.space.catalogue), self._bind
-                ),
-            )
+            blended = partial_channels(self.space.mixture(among), share, self.space.catalogue)
+            found = self._keep(key, self._plan(blended))
         return found
 
     def plan(
@@ -175,9 +180,27 @@ class Supernet(nn.Module):
         found = self._plans.get(key)
         if found is None:
             architecture = self.architecture(genotype, gated, keep_absent=keep_absent, join=join)
-            return self._keep(key, make_plan(architecture, self._bind))
+            return self._keep(key, self._plan(architecture))
         self._plans.move_to_end(key)
         return found
+
+    def _plan(self, architecture: Architecture) -> Plan:
+        return make_plan(self._lowered(architecture), self._bind, kernels=self.optimise.kernels)
+
+    def _lowered(self, architecture: Architecture) -> Architecture:
+        """The architecture after the passes that are switched on."""
+        optimise = self.optimise
+        if optimise.share:
+            architecture = share_common(architecture, self.space.catalogue)
+        if optimise.ride:
+            architecture = join_nodes(architecture, self._rides)
+        if optimise.in_place:
+            architecture = relu_in_place(architecture)
+        return architecture
+
+    def _rides(self, step: Step) -> bool:
+        """Whether a step is a batch norm of its stored size, whose scale may carry a coefficient."""
+        return step.operation in self.space.catalogue and isinstance(self._bind(step), _BatchNorm)
 
     def _keep(self, key: tuple[Any, ...], plan: Plan) -> Plan:
         self._plans[key] = plan
@@ -202,12 +225,22 @@ class Supernet(nn.Module):
         return [self._modules_of[owner] for owner in sorted(self.plan(genotype).owners)]
 
     def _bind(self, step: Step) -> Run:
+        """What runs a step, remembered where its sizes and settings rest on no choice."""
+        found = self._bound.get(step.id)
+        if found is not None and found[0] is step.instance:
+            return found[1]
+        run = self._bind_anew(step)
+        if self.space._decider.static.get(step.id) is step.instance:
+            self._bound[step.id] = (step.instance, run)
+        return run
+
+    def _bind_anew(self, step: Step) -> Run:
         operation = self.space.catalogue[step.operation]
         call = operation.torch(step.instance)
         if operation.borrows is not None:
             return self._borrow(step, bind(call))
         if call.kind != "module":
-            return bind(call)
+            return fast_pool(call, bind(call)) if self.optimise.kernels else bind(call)
         owner = step.id if step.owner is None else step.owner
         module = self._modules_of[owner]
         if call == self._calls_of[owner]:
@@ -309,7 +342,7 @@ class Supernet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.
-        return self.__dict__ | {"_plans": OrderedDict()}
+        return self.__dict__ | {"_plans": OrderedDict(), "_bound": {}}
 
 
 def _has_tensors(module: nn.Module) -> bool:

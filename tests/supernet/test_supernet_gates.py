@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasdsl.supernet.gates import GATINGS, inner, multiply, ones_for_others, selected_only
+from nasdsl.supernet.gates import GATINGS, OnesForOthers, inner, multiply, selected_only
 
 
 def one_hot(soft: Tensor, k: int) -> Tensor:
@@ -16,7 +16,7 @@ def as_published(x: Tensor, gate: Tensor, k: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("gating", "reference"),
-    [(selected_only, multiply), (ones_for_others(), as_published), (multiply, multiply)],
+    [(selected_only, multiply), (OnesForOthers(), as_published), (multiply, multiply)],
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_gating_has_the_value_and_gradients_of_its_formula(gating, reference, layout):
@@ -72,7 +72,7 @@ def test_inner_products_agree_in_every_layout():
 
 
 def test_a_sum_that_edges_share_is_taken_anew_when_the_gradient_is_another():
-    gating = ones_for_others()
+    gating = OnesForOthers()
     gate = torch.tensor([1.0, 0.0], dtype=torch.float64)
     for _ in range(3):  # gradients of equal shape, made and freed again and again
         x, other = (torch.randn(4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))

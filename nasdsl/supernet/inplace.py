@@ -1,0 +1,40 @@
+"""A ReLU overwrites its input where nobody else reads that, and where what made it doesn't keep it for the backward pass.
+
+Convolutions, linear maps, batch norms and nodes' sums keep their inputs, not their outputs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from nasdsl.space.architecture import Architecture, Step
+from nasdsl.supernet.node import Node
+
+RELU_IN_PLACE = "relu in place"
+
+_KEEP_NO_OUTPUT = frozenset({"conv", "depthwise", "linear", "batchnorm"})
+
+
+def relu_in_place(architecture: Architecture) -> Architecture:
+    """The same architecture with some ReLUs as steps of operation :data:`RELU_IN_PLACE`."""
+    readers = Counter(id for step in architecture.steps for id in step.inputs)
+    readers.update(
+        id for step in architecture.steps if step.body for inner in step.body.steps for id in inner.inputs
+    )
+    readers.update(id for _, id in architecture.outputs)
+    by_id = {step.id: step for step in architecture.steps}
+    steps = tuple(
+        replace(step, operation=RELU_IN_PLACE)
+        if step.operation == "relu" and readers[step.inputs[0]] == 1 and _is_free(by_id[step.inputs[0]])
+        else step
+        for step in architecture.steps
+    )
+    return replace(architecture, steps=steps)
+
+
+def _is_free(maker: Step) -> bool:
+    if isinstance(maker, Node):
+        # One term without a batch norm may be passed on as it is: then it is its maker's.
+        return len(maker.inputs) > 1 or any(term.norm is not None for term in maker.terms)
+    return maker.operation in _KEEP_NO_OUTPUT

@@ -1,0 +1,358 @@
+"""A node's sum as one call, with what weighs its terms riding along.
+
+The terms of a sum, of a mixture and what passes through gates are joined into one step,
+
+    y = Σ_i c_i · t_i,     t_i = x_i  or  batchnorm(x_i)
+
+with one buffer for y. c_i is 1, the weight of a candidate in a mixture, or a gate. In front of a batch norm it is the
+norm's scale: its gradient is Σ_channels of that of the scale, which the norm's backward pass gives for nothing. Else it
+is <δ, x_i>, with δ the gradient of y, and Σδ, which estimator ``ones_for_others`` asks for, is taken once a node.
+
+For the backward pass a node keeps: for each batch norm its input x_i (and [C] statistics, not its output), and the
+other x_i only where the gradient of c_i is wanted. Nothing else is kept for a sum.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
+from nasdsl.space.diagram import Diagram
+from nasdsl.supernet.gates import OnesForOthers, inner, multiply, selected_only
+from nasdsl.supernet.kernels import add_normalised, normalised_backward, takes_batch_statistics
+
+NODE = "node"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a node's sum: the step whose output it is, None where that is absent; the batch norm in between; and
+    its coefficient, a weight of a mixture or the gate of a candidate, 1 where it has neither."""
+
+    source: int | None
+    norm: Step | None = None
+    weight: Diagram | None = None
+    gate: tuple[str, int] | None = None
+
+    @property
+    def is_weighed(self) -> bool:
+        return self.weight is not None or self.gate is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Node(Step):
+    """A step of operation :data:`NODE`. Its inputs are the sources of the terms that are there."""
+
+    terms: tuple[Term, ...] = ()
+
+
+# --- the pass -----------------------------------------------------------------------------------------
+
+
+def join_nodes(architecture: Architecture, rides: Callable[[Step], bool]) -> Architecture:
+    """The same architecture with sums, mixtures and gates as nodes.
+
+    ``rides(step)`` says whether a coefficient may be the scale of that batch norm. What a scan repeats stays as it is.
+    """
+    readers = Counter(id for step in architecture.steps for id in _reads(step))
+    readers.update(id for _, id in architecture.outputs)
+    steps: dict[int, Step] = {}
+    for step in architecture.steps:
+        terms = _terms(step, architecture)
+        if terms is None:
+            steps[step.id] = step
+            continue
+        absorbed: list[Term] = []
+        for term in terms:
+            absorbed += _absorb(term, steps, readers, rides)
+        there = [term for term in absorbed if term.source is None or steps[term.source].operation != ZEROS]
+        if any(term.source is not None for term in there):
+            # What is absent adds nothing; a gate on it may still want its Σδ.
+            gone = [replace(t, source=None) for t in absorbed if t not in there and t.gate is not None]
+            absorbed = there + gone
+        inputs = tuple(term.source for term in absorbed if term.source is not None)
+        steps[step.id] = Node(
+            step.id, NODE, replace(step.instance, inputs=tuple(steps[i].shape for i in inputs)), inputs,
+            step.scope, step.name, terms=tuple(absorbed),
+        )  # fmt: skip
+    return replace(architecture, steps=tuple(_needed(architecture, steps)))
+
+
+def _terms(step: Step, architecture: Architecture) -> list[Term] | None:
+    """What a step adds up, or None where it is no sum."""
+    if step.operation == GATE:
+        assert step.choice is not None and step.candidate is not None
+        return [Term(step.inputs[0], gate=(step.choice, step.candidate))]
+    if step.operation == "sum":
+        terms = [Term(id) for id in step.inputs]
+    elif step.operation == MIX and not step.normalised:
+        terms = [
+            Term(id, weight=None if weight.is_leaf and weight.value is True else weight)
+            for id, weight in zip(step.inputs, step.weights, strict=True)
+        ]
+    else:
+        return None
+    same = all(architecture.step(id).shape == step.shape for id in step.inputs)
+    return terms if same else None
+
+
+def _absorb(
+    term: Term, steps: dict[int, Step], readers: Counter[int], rides: Callable[[Step], bool]
+) -> list[Term]:
+    """The terms that stand for one, where nobody else reads what it reads."""
+    assert term.source is not None
+    source = steps[term.source]
+    if readers[source.id] > 1:
+        return [term]
+    if isinstance(source, Node) and not term.is_weighed:
+        return list(source.terms)
+    if rides(source):
+        return [replace(term, source=source.inputs[0], norm=source)]
+    return [term]
+
+
+def _reads(step: Step) -> list[int]:
+    found = list(step.inputs)
+    if step.body is not None:
+        found += _inside(step.body)
+    return found
+
+
+def _inside(body: Body) -> list[int]:
+    return [id for step in body.steps for id in _reads(step)] + [*body.new_states, body.output]
+
+
+def _needed(architecture: Architecture, steps: dict[int, Step]) -> list[Step]:
+    needed: set[int] = set()
+    stack = [*architecture.inputs, *(id for _, id in architecture.outputs)]
+    while stack:
+        id = stack.pop()
+        if id in needed or id not in steps:  # what a scan's body is given
+            continue
+        needed.add(id)
+        stack += _reads(steps[id])
+    return [step for step in steps.values() if step.id in needed]
+
+
+# --- what runs it -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A term as it runs: where its tensor stands among the inputs, its coefficient among the coefficients."""
+
+    position: int
+    coefficient: int | None
+    norm: _BatchNorm | None
+    gate: tuple[str, int] | None
+
+
+def run_of(node: Node, bind: Callable[[Step], Any], kernels: bool) -> Callable[..., Tensor]:
+    """What runs a node: a function of the context and the inputs. ``bind`` gives the module of a batch norm."""
+    there = [term for term in node.terms if term.source is not None]
+    weighed = [term for term in there if term.is_weighed]
+    coefficients = iter(range(len(weighed)))
+    places = [
+        _Place(
+            position,
+            next(coefficients) if term.is_weighed else None,
+            None if term.norm is None else bind(term.norm),
+            term.gate,
+        )
+        for position, term in enumerate(there)
+    ]
+    guards = tuple(term.weight for term in weighed if term.weight is not None)
+    gates = tuple(term.gate for term in weighed if term.gate is not None)
+    absent = tuple(t.gate for t in node.terms if t.source is None and t.gate is not None)
+    # Batch norms first: their output is a fresh buffer, which the others are added to.
+    places.sort(key=lambda place: place.norm is None)
+
+    def run(context: Any, *inputs: Tensor) -> Tensor:
+        coefficients, extra, hard = None, None, False
+        if guards:
+            coefficients = context.blend.vector(guards, inputs[0].device)
+        elif gates or absent:
+            gating = context.gating
+            others = isinstance(gating, OnesForOthers)
+            hard = others or gating is selected_only
+            if not hard and gating is not multiply:
+                return _one_by_one(places, absent, context, inputs)
+            coefficients = context.gate_vector(gates) if gates else None
+            extra = context.others((*gates, *absent)) if others else None
+            if hard and coefficients is not None and not coefficients.requires_grad:
+                coefficients = None
+        return _add_up(places, coefficients, extra, hard, inputs, kernels)
+
+    return run
+
+
+def _one_by_one(
+    places: Sequence[_Place], absent: Sequence[tuple[str, int]], context: Any, inputs: Sequence[Tensor]
+) -> Tensor:
+    """With a gating that is not one of ours."""
+    total: Tensor | None = None
+    for place in places:
+        x = inputs[place.position] if place.norm is None else place.norm(inputs[place.position])
+        if place.gate is not None:
+            x = context.gating(x, context.gates[place.gate[0]], place.gate[1])
+        total = x if total is None else total + x
+    assert total is not None
+    for choice, candidate in absent:
+        total = total + context.gating(torch.zeros_like(total), context.gates[choice], candidate)
+    return total
+
+
+def _add_up(
+    places: Sequence[_Place],
+    coefficients: Tensor | None,
+    extra: Tensor | None,
+    hard: bool,
+    inputs: Sequence[Tensor],
+    kernels: bool,
+) -> Tensor:
+    # Two tensors a term, its input and, of a batch norm, scale and offset after them.
+    tensors: list[Tensor | None] = []
+    layout: list[tuple[int | None, float | None]] = []
+    for place in places:
+        x, norm, scale, offset = inputs[place.position], place.norm, None, None
+        eps = None
+        if norm is not None:
+            if takes_batch_statistics(norm) and x.numel() > x.shape[1]:
+                scale, offset, eps = norm.weight, norm.bias, norm.eps
+            else:
+                x = norm(x)
+        tensors += [x, scale, offset]
+        layout.append((place.coefficient, eps))
+    if len(layout) == 1 and coefficients is None and extra is None and layout[0][1] is None:
+        assert tensors[0] is not None
+        return tensors[0]
+    result: Tensor = _AddUp.apply(layout, hard, kernels, coefficients, extra, *tensors)
+    return result
+
+
+class _AddUp(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        layout: Sequence[tuple[int | None, float | None]],
+        hard: bool,
+        kernels: bool,
+        coefficients: Tensor | None,
+        extra: Tensor | None,
+        *tensors: Tensor | None,
+    ) -> Tensor:
+        xs = [x for x in tensors[::3] if x is not None]
+        dtype = reduce(torch.promote_types, (x.dtype for x in xs))
+        factors = None
+        if coefficients is not None and not hard:
+            factors = coefficients.to(xs[0].device)
+        learned = coefficients is not None and ctx.needs_input_grad[3]
+        out: Tensor | None = None
+        waiting: Tensor | None = None  # the first term, where it is nobody's buffer
+        saved: list[Tensor | None] = []
+        for (k, eps), x, scale, offset in zip(layout, xs, tensors[1::3], tensors[2::3], strict=True):
+            factor = None if factors is None or k is None else factors[k]
+            if eps is not None:
+                scaled, moved = _times(scale, factor, x), None if offset is None else offset
+                if factor is not None and moved is not None:
+                    moved = moved * factor.to(moved.dtype)
+                out, mean, inverse = add_normalised(out, x, scaled, moved, eps, kernels)
+                if out.dtype != dtype:
+                    out = out.to(dtype)
+                saved += [x, mean, inverse]
+                continue
+            if out is None and waiting is None:
+                if factor is not None:
+                    out = (x * factor.to(x.dtype)).to(dtype)
+                else:
+                    waiting = x
+            elif out is None:
+                assert waiting is not None
+                out = torch.add(waiting, x) if factor is None else _add_times(waiting.clone(), x, factor)
+            else:
+                out = out.add_(x) if factor is None else _add_times(out, x, factor)
+            saved += [x if learned and k is not None else None, None, None]
+        if out is None:
+            assert waiting is not None
+            out = waiting.view_as(waiting)
+        ctx.layout, ctx.hard = layout, hard
+        ctx.count = len(saved)
+        ctx.save_for_backward(coefficients, *saved, *tensors[1::3], *tensors[2::3])
+        ctx.dtypes = [x.dtype for x in xs]
+        ctx.extra = extra
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Any, ...]:
+        (delta,) = deltas
+        coefficients, *rest = ctx.saved_tensors
+        saved, norms = rest[: ctx.count], rest[ctx.count :]
+        scales, offsets = norms[: len(ctx.layout)], norms[len(ctx.layout) :]
+        learned, wants_extra, *wanted = ctx.needs_input_grad[3:]
+        factors = None
+        if coefficients is not None and not ctx.hard:
+            factors = coefficients.to(delta.device)
+        found: list[Tensor | None] = []
+        products: dict[int, Tensor] = {}
+        for i, (k, eps) in enumerate(ctx.layout):
+            want_x, want_scale, want_offset = wanted[3 * i : 3 * i + 3]
+            x, mean, inverse = saved[3 * i : 3 * i + 3]
+            factor = None if factors is None or k is None else factors[k]
+            weighs = learned and k is not None
+            if eps is None:
+                of_x = None
+                if want_x:
+                    of_x = delta if factor is None else delta * factor.to(delta.dtype)
+                    of_x = of_x.to(ctx.dtypes[i])
+                if weighs:
+                    products[k] = inner(delta, x)
+                found += [of_x, None, None]
+                continue
+            scale, offset = scales[i], offsets[i]
+            asked = (want_x, want_scale or weighs, want_offset or (weighs and offset is not None))
+            of_x, of_scale, of_offset = normalised_backward(
+                delta, x, _times(scale, factor, x), mean, inverse, eps, asked
+            )
+            if weighs:
+                assert of_scale is not None
+                product = (of_scale if scale is None else of_scale * scale).sum()
+                if offset is not None and of_offset is not None:
+                    product = product + (of_offset * offset).sum()
+                products[k] = product
+            found += [
+                of_x,
+                _times(of_scale, factor, x) if want_scale else None,
+                _times(of_offset, factor, x) if want_offset else None,
+            ]
+        of_coefficients = None
+        if learned:
+            assert coefficients is not None
+            of_coefficients = torch.stack([products[k].to(coefficients) for k in sorted(products)])
+        of_extra = delta.sum().to(ctx.extra) if wants_extra else None
+        return None, None, None, of_coefficients, of_extra, *found
+
+
+def _times(values: Tensor | None, factor: Tensor | None, x: Tensor) -> Tensor | None:
+    """values · factor [C]; values of None are ones."""
+    if factor is None:
+        return values
+    if values is not None:
+        return values * factor.to(values.dtype)
+    # Scales stay in float32 where tensors have fewer bits.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return factor.to(wide).expand(x.shape[1]).contiguous()
+
+
+def _add_times(out: Tensor, x: Tensor, factor: Tensor) -> Tensor:
+    """out + factor · x, in place."""
+    if x.dtype != out.dtype:
+        return out.add_(x * factor.to(x.dtype))
+    return out.addcmul_(x, factor.to(x.dtype))

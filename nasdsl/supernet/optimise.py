@@ -1,0 +1,36 @@
+"""What the compiler does to a plan so that it runs faster or in less memory: one switch each.
+
+Every one gives the outputs and gradients of the plain path, to rounding; ``tests/supernet/test_supernet_optimise.py``
+holds them to 1e-12 in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Optimisations:
+    """The switches of a :class:`~nasdsl.supernet.supernet.Supernet`; those that pay are on.
+
+    ``share``
+        Operations without weights that read the same tensors run once: one ReLU, one pool for all edges that leave a
+        node (:mod:`nasdsl.supernet.common`).
+    ``ride``
+        A node's sum is one call with one buffer. Weights of a mixture and gates are the scale of the batch norms in
+        front of it, or one dot product with the node's gradient (:mod:`nasdsl.supernet.node`).
+    ``in_place``
+        A ReLU overwrites what nobody else reads.
+    ``kernels``
+        On a CPU, batch norms and average pools run as faster compositions of torch's operations
+        (:mod:`nasdsl.supernet.kernels`).
+    """
+
+    share: bool = True
+    ride: bool = True
+    in_place: bool = True
+    kernels: bool = True
+
+
+PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False)
+"""None of them: the path that they are compared with."""

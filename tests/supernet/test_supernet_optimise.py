@@ -1,0 +1,288 @@
+"""Every optimisation gives the outputs and gradients of the plain path, to 1e-12 in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nasdsl import resources
+from nasdsl.pipeline import load, loads
+from nasdsl.space.architecture import Architecture
+from nasdsl.space.operation import TorchCall
+from nasdsl.space.space import Space
+from nasdsl.supernet import Supernet
+from nasdsl.supernet.batchnorm import Policy
+from nasdsl.supernet.common import share_common
+from nasdsl.supernet.inplace import RELU_IN_PLACE
+from nasdsl.supernet.kernels import fast_norm, fast_pool
+from nasdsl.supernet.node import Node
+from nasdsl.supernet.optimise import PLAIN, Optimisations
+
+TINY: dict[str, dict[str, int]] = {
+    "nasbench201": {"width": 3, "repeats": 1},
+    "darts": {"width": 2, "layers": 3},
+    "one_shot": {"cells": 2},
+}
+ALL = Optimisations()
+SWITCHES = {
+    field.name: Optimisations(**{f.name: f.name == field.name for f in fields(Optimisations)})
+    for field in fields(Optimisations)
+} | {"all": ALL}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@cache
+def shipped(name: str) -> Space:
+    return load(Path(resources.spaces()) / f"{name}.nas", **TINY.get(name, {}))
+
+
+def image(size: int = 2) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(size, 3, 32, 32, dtype=torch.float64, generator=random)
+
+
+def soft(space: Space) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(1)
+    return {
+        choice.name: torch.softmax(
+            torch.randn(len(choice.labels), generator=random, dtype=torch.float64), 0
+        ).requires_grad_()
+        for choice in space.choices
+    }
+
+
+def hard(space: Space, genotype: Any) -> dict[str, Tensor]:
+    """One-hot at what is taken, for the choices of tensors that a genotype has."""
+    found = {}
+    for choice in space.choices:
+        if choice.name in genotype and not choice.is_sublist and choice.kind != "number":
+            gate = torch.zeros(len(choice.labels), dtype=torch.float64)
+            gate[choice.labels.index(genotype[choice.name])] = 1
+            found[choice.name] = gate.requires_grad_()
+    return found
+
+
+Pass = Callable[[Supernet], tuple[Tensor, dict[str, Tensor]]]
+"""What a pass gives, and the tensors besides weights that have gradients after it."""
+
+
+def results(optimise: Optimisations, space: Space, run: Pass, **options: Any) -> dict[str, Tensor]:
+    """The output and every gradient of one pass, by name."""
+    torch.manual_seed(0)
+    net = Supernet(space, dtype=torch.float64, optimise=optimise, **options)
+    with torch.no_grad():
+        for parameter in net.parameters():  # scales and offsets that aren't ones and zeros
+            parameter.add_(0.1 * torch.randn(parameter.shape, dtype=torch.float64))
+    output, others = run(net)
+    if output.requires_grad:
+        (output * torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output)).sum().backward()
+    found = {"output": output.detach()}
+    named = [*net.named_parameters(), *others.items()]
+    found |= {name: t.grad for name, t in named if t.grad is not None}
+    return found | dict(net.named_buffers())
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def blended(space: Space, **options: Any) -> Pass:
+    def run(net: Supernet) -> tuple[Tensor, dict[str, Tensor]]:
+        weights, x = soft(space), image().requires_grad_()
+        output = net(x, mixture=weights, **options)
+        return output, {**weights, "x": x}
+
+    return run
+
+
+def path(space: Space, seed: int, gating: str | None) -> Pass:
+    def run(net: Supernet) -> tuple[Tensor, dict[str, Tensor]]:
+        genotype = space.sample(seed)
+        gates = {} if gating is None else hard(space, genotype)
+        if gating == "multiply":
+            gates = {n: (0.3 + 0.5 * g.detach()).requires_grad_() for n, g in gates.items()}
+        x = image().requires_grad_()
+        return net(x, genotype=genotype, gates=gates, gating=gating or "multiply"), {**gates, "x": x}
+
+    return run
+
+
+def frozen(run: Pass) -> Pass:
+    def inside(net: Supernet) -> tuple[Tensor, dict[str, Tensor]]:
+        for parameter in net.parameters():
+            parameter.requires_grad_(False)
+        return run(net)
+
+    return inside
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_mixture_is_the_plain_one(switch: str, affine: bool) -> None:
+    space = shipped("nasbench201")
+    for run in (blended(space), frozen(blended(space))):
+        compared = [
+            results(o, space, run, batch_norm="batch", affine=affine) for o in (SWITCHES[switch], PLAIN)
+        ]
+        assert_equal(*compared)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("gating", [None, "multiply", "selected_only", "ones_for_others"])
+def test_a_path_is_the_plain_one(switch: str, gating: str | None) -> None:
+    space = shipped("nasbench201")
+    for seed in (3, 4):
+        whole = path(space, seed, gating)
+        for run in (whole, frozen(whole)) if gating else (whole,):
+            compared = [results(o, space, run, batch_norm="batch") for o in (SWITCHES[switch], PLAIN)]
+            assert_equal(*compared)
+
+
+@pytest.mark.parametrize("policy", ["batch", "running"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_all_together_in_other_spaces_formats_and_policies(policy: Policy, channels_last: bool) -> None:
+    options: dict[str, Any] = {"batch_norm": policy, "channels_last": channels_last}
+    for name in ("darts", "one_shot", "nasbench201"):
+        space = shipped(name)
+        for run in (blended(space), path(space, 1, None), path(space, 2, "selected_only")):
+            assert_equal(results(ALL, space, run, **options), results(PLAIN, space, run, **options))
+    space = shipped("nasbench201")
+    run = blended(space, share=3)
+    assert_equal(results(ALL, space, run, **options), results(PLAIN, space, run, **options))
+
+
+def test_evaluation_is_the_plain_one() -> None:
+    space = shipped("nasbench201")
+    nets = [Supernet(space, dtype=torch.float64, optimise=o).eval() for o in (ALL, PLAIN)]
+    for seed in range(5):
+        with torch.no_grad():
+            outputs = [net(image(), genotype=space.sample(seed)) for net in nets]
+        torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("gating", ["selected_only", "ones_for_others"])
+def test_gates_where_every_edge_is_absent(gating: str) -> None:
+    space = shipped("nasbench201")
+    genotype = dict.fromkeys((c.name for c in space.choices), "none")
+
+    def run(net: Supernet) -> tuple[Tensor, dict[str, Tensor]]:
+        gates = hard(space, genotype)
+        return net(image(), genotype=genotype, gates=gates, gating=gating), gates
+
+    found = results(ALL, space, run, batch_norm="batch")
+    assert_equal(found, results(PLAIN, space, run, batch_norm="batch"))
+
+
+def test_one_edge_repeated_has_a_coefficient_each() -> None:
+    space = loads("""
+    space twice() {
+      input x: [4]
+      op pick(x: [D]) = a: tanh(x) | b: 2 * x
+      return pick(x) + pick(x) + x
+    }
+    """)
+
+    def run(net: Supernet) -> tuple[Tensor, dict[str, Tensor]]:
+        weights = soft(space)
+        x = torch.linspace(-1, 1, 8, dtype=torch.float64).view(2, 4).requires_grad_()
+        return net(x, mixture=weights), {**weights, "x": x}
+
+    assert_equal(results(ALL, space, run), results(PLAIN, space, run))
+
+
+# --- what each of them does ---------------------------------------------------------------------------
+
+
+def operations(architecture: Architecture) -> list[str]:
+    return [step.operation for step in architecture.steps]
+
+
+def test_common_parts_are_one_step() -> None:
+    space = shipped("nasbench201")
+    before = space.mixture()
+    after = share_common(before, space.catalogue)
+    # Three cells, in each three nodes that edges leave, and two ReLUs in each reduction, one at the end.
+    assert operations(after).count("relu") == 3 * 3 + 2 * 2 + 1 < operations(before).count("relu")
+    assert operations(after).count("conv") == operations(before).count("conv")
+
+
+def test_a_node_is_one_call_with_the_batch_norms_in_it() -> None:
+    space = shipped("nasbench201")
+    net = Supernet(space, affine=False, batch_norm="batch")
+    plan = net._mixture_plan({})
+    kept = net._lowered(space.mixture()).steps
+    nodes = [step for step in kept if isinstance(step, Node) and len(step.terms) > 2]
+    assert len(nodes) == 9
+    assert sorted(len(node.terms) for node in nodes) == [4] * 3 + [8] * 3 + [12] * 3
+    assert all(sum(term.norm is not None for term in node.terms) == len(node.terms) // 2 for node in nodes)
+    assert len(plan.calls) == len(kept) - 1  # the input is no call
+    in_place = [step for step in kept if step.operation == RELU_IN_PLACE]
+    assert in_place
+
+
+def test_a_graph_keeps_inputs_of_batch_norms_and_nothing_for_a_sum() -> None:
+    """What is saved for the backward pass of a mixture, in elements, against what the formula says."""
+    space = shipped("nasbench201")
+    net = Supernet(space, affine=False, batch_norm="batch", dtype=torch.float64)
+    weights = {name: w.detach() for name, w in soft(space).items()}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = net(image(), mixture=weights)
+    large = sorted(size for size in saved.values() if size >= 2 * 3 * 32 * 32)
+    # In the first cell: 3 ReLUs, 12 convolutions' outputs. Images of 3 channels are as large, and so is the stem's output.
+    assert large.count(2 * 3 * 32 * 32) <= 3 + 12 + 1 + 1 + 3
+    assert output.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 6, 5), (4, 3, 7), (2, 3, 2, 4, 3)])
+@pytest.mark.parametrize("affine", [False, True])
+def test_the_fast_batch_norm_has_the_gradients_of_torchs(shape: tuple[int, ...], affine: bool) -> None:
+    kind = {4: nn.BatchNorm2d, 3: nn.BatchNorm1d, 5: nn.BatchNorm3d}[len(shape)]
+    norm = kind(3, affine=affine, track_running_stats=False).double()
+    x = (10 + torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    results = []
+    for function in (fast_norm(norm), norm):
+        output = function(x)
+        wanted = [x, *norm.parameters()]
+        results.append([output.detach(), *torch.autograd.grad((output**3).sum(), wanted)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(fast_norm(norm), x)
+    assert torch.autograd.gradgradcheck(fast_norm(norm), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_fast_pool_is_torchs(size: int, layout: torch.memory_format) -> None:
+    options = {"stride": 1, "padding": size // 2, "count_include_pad": False}
+
+    def pool(x: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(x, size, **options)
+
+    fast = fast_pool(TorchCall("function", "F.avg_pool2d", (size,), options), pool)
+    assert fast is not pool
+    x = torch.randn(2, 3, 6, 7, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    torch.testing.assert_close(fast(x), pool(x), rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(fast, x)
+    for other in ({**options, "stride": 2}, {**options, "padding": 0}, {"stride": 1, "padding": 1}):
+        assert fast_pool(TorchCall("function", "F.avg_pool2d", (size,), other), pool) is pool
