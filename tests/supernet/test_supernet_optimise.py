@@ -26,7 +26,7 @@ from nasdsl.supernet.node import Node
 from nasdsl.supernet.optimise import PLAIN, Optimisations
 
 TINY: dict[str, dict[str, int]] = {
-    "nasbench201": {"width": 3, "repeats": 1},
+    "nasbench201": {"width": 3, "cells": 1},
     "darts": {"width": 2, "layers": 3},
     "one_shot": {"cells": 2},
 }
