@@ -7,7 +7,8 @@ from torch import Tensor
 
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.training.seeds import generator
-from nasdsl.training.tasks import Split, Task, shuffled
+from nasdsl.training.split import Split
+from nasdsl.training.tasks import Task
 
 
 class Minibatches:
@@ -32,8 +33,7 @@ class Minibatches:
 
     def order(self, which: str, split: Split, *names: int) -> list[Tensor]:
         """The indices of the minibatches of one shuffled pass over a split, which goes by a name and numbers."""
-        size = min(self.size, len(split))
-        return shuffled(len(split), size, generator(self.seed, which, *names), self.device)
+        return split.order(self.size, generator(self.seed, which, *names))
 
     def cycled(self, which: str, split: Split, number: int, index: int) -> Split:
         """The minibatch of that index in an endless row of shuffled passes over a split."""

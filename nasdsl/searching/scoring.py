@@ -11,9 +11,10 @@ from nasdsl.searching.strategy import Path, Ranking, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.training.device import autocast
-from nasdsl.training.outputs import first
+from nasdsl.training.outputs import Outputs
 from nasdsl.training.seeds import seeded
-from nasdsl.training.tasks import Objective, Split
+from nasdsl.training.split import Split, joined
+from nasdsl.training.tasks import Objective
 from nasdsl.training.train import Evaluation, evaluate
 
 
@@ -58,8 +59,9 @@ class Scorer:
     def evaluate(self, path: Path, split: Split) -> Evaluation:
         """A path as the supernet is: in training or in evaluation mode."""
 
-        def model(*inputs: Tensor) -> Tensor:
-            return first(self.supernet(*inputs, genotype=path.genotype))
+        def model(*inputs: Tensor) -> Outputs:
+            outputs: Outputs = self.supernet(*inputs, genotype=path.genotype)
+            return outputs
 
         return evaluate(
             model,
@@ -75,7 +77,4 @@ class Scorer:
         if not count:
             return half
         taken = [self.batches.cycled("ranking", half, 0, number * count + i) for i in range(count)]
-        return Split(
-            tuple(torch.cat(xs) for xs in zip(*(t.inputs for t in taken), strict=True)),
-            torch.cat([t.targets for t in taken]),
-        )
+        return joined(taken)

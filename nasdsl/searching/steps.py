@@ -11,13 +11,15 @@ from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Bilevel, Path, RewardDriven, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet
+from nasdsl.training.augment import augmented
 from nasdsl.training.device import autocast
 from nasdsl.training.optimizers import set_learning_rate
-from nasdsl.training.outputs import Outputs, first
+from nasdsl.training.outputs import Outputs, answer
 from nasdsl.training.seeds import generator, seeded
+from nasdsl.training.split import Split
 from nasdsl.training.step import Pass, Stepper, part_of
-from nasdsl.training.tasks import Split, Task
-from nasdsl.training.train import Evaluation, augmented
+from nasdsl.training.tasks import Task
+from nasdsl.training.train import Evaluation
 from nasdsl.training.watch import Watch
 
 
@@ -78,7 +80,7 @@ class Steps:
 
         def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
             with autocast(self.device, self.settings.precision):
-                outputs = first(self.outputs(path, *batch.inputs))
+                outputs = answer(self.objective, self.outputs(path, *batch.inputs))
                 value = self.objective.loss(outputs, batch.targets, smoothing)
             self.architecture.check(value, step, lambda: genotype_text(path))
             return value

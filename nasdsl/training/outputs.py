@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from nasdsl.training.objectives import Objective, Several
+from nasdsl.training.split import Targets
+
 if TYPE_CHECKING:
     from nasdsl.training.recipe import Recipe
-    from nasdsl.training.tasks import Objective
 
 Outputs = Tensor | Sequence[Tensor]
 
@@ -24,10 +26,20 @@ def first(outputs: Outputs) -> Tensor:
     return outputs if isinstance(outputs, Tensor) else outputs[0]
 
 
-def training_loss(objective: Objective, outputs: Outputs, targets: Tensor, recipe: Recipe) -> Tensor:
+def answer(objective: Objective, outputs: Outputs) -> Outputs:
+    """What an objective looks at: the first output, or all where it wants several."""
+    return outputs if isinstance(objective, Several) else first(outputs)
+
+
+def detached(outputs: Outputs) -> Outputs:
+    """The same values without their gradients."""
+    return outputs.detach() if isinstance(outputs, Tensor) else [x.detach() for x in outputs]
+
+
+def training_loss(objective: Objective, outputs: Outputs, targets: Targets, recipe: Recipe) -> Tensor:
     """The mean loss of a minibatch with the recipe's label smoothing, that of auxiliary heads added."""
-    loss = objective.loss(first(outputs), targets, recipe.smoothing)
-    if recipe.auxiliary and not isinstance(outputs, Tensor):
+    loss = objective.loss(answer(objective, outputs), targets, recipe.smoothing)
+    if recipe.auxiliary and not isinstance(outputs, Tensor) and not isinstance(objective, Several):
         for further in outputs[1:]:
             loss = loss + recipe.auxiliary * objective.loss(further, targets, recipe.smoothing)
     return loss

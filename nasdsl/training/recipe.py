@@ -92,7 +92,22 @@ class Recipe(Config):
         lt=1,
         description="how slowly a moving average of the weights, which is what is kept, forgets; 0 keeps the last weights",
     )
-    shift: int = Field(default=0, ge=0, description="augmentation: images move by up to so many pixels")
+    crop: int = Field(
+        default=0, ge=0, description="augmentation: random crop of images with so many pixels around them"
+    )
+    flip: bool = Field(
+        default=False, description="augmentation: every second image is turned from left to right"
+    )
+    cutout: int = Field(default=0, ge=0, description="augmentation: a square of so many pixels is set to 0")
+    mixup: float = Field(
+        default=0.0, ge=0, description="augmentation: alpha of mixup, which blends examples; 0 is off"
+    )
+    rand_augment: int = Field(
+        default=0, ge=0, description="augmentation: so many random changes of an image, as RandAugment"
+    )
+    rand_magnitude: float = Field(
+        default=9.0, ge=0, le=30, description="how strong the changes of rand_augment are"
+    )
 
     def lasting(self, epochs: int) -> Recipe:
         """The recipe in another number of epochs: what is measured in epochs is stretched along.

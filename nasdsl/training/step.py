@@ -21,7 +21,7 @@ from nasdsl.diagnostics import failure
 from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from nasdsl.training.device import autocast
 from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
-from nasdsl.training.outputs import Outputs, first, training_loss
+from nasdsl.training.outputs import Outputs, answer, detached, training_loss
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.seeds import seeded
 from nasdsl.training.tasks import Objective, Split
@@ -106,7 +106,7 @@ class Stepper:
         total = loss if one.penalty is None else loss + one.penalty()
         if total.requires_grad:  # not where every way to a weight is cut
             (total * (one.weight * share)).backward()
-        return loss.detach(), self.objective.metric(first(outputs).detach(), seen.targets)
+        return loss.detach(), self.objective.metric(detached(answer(self.objective, outputs)), seen.targets)
 
     def _update(self, rate: float) -> None:
         set_learning_rate(self.optimizer, rate)
@@ -151,8 +151,7 @@ def part_of(batch: Split, index: int, count: int) -> Split:
     """The i-th of n parts of a minibatch, of sizes that differ by at most one."""
     if count == 1:
         return batch
-    start, end = (len(batch) * i // count for i in (index, index + 1))
-    return Split(tuple(x[start:end] for x in batch.inputs), batch.targets[start:end])
+    return batch.between(len(batch) * index // count, len(batch) * (index + 1) // count)
 
 
 def running_statistics(module: nn.Module) -> list[Tensor]:

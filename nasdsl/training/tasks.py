@@ -2,90 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Union
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nasdsl.diagnostics import failure
 from nasdsl.space.space import Space
 from nasdsl.space.tensor import Shape
+from nasdsl.training.cuts import cut, stratified
+from nasdsl.training.data.settings import DataSettings
+from nasdsl.training.fitting import check_inputs, check_output
+from nasdsl.training.objectives import Classification, Objective, Several
 from nasdsl.training.registry import Registry
 from nasdsl.training.seeds import generator
+from nasdsl.training.split import Split
 
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Examples: ``inputs`` [N, …] for each input of the network, ``targets`` [N, …]."""
-
-    inputs: tuple[Tensor, ...]
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @property
-    def device(self) -> torch.device:
-        return self.targets.device
-
-    def take(self, indices: Tensor) -> Split:
-        return Split(tuple(x[indices] for x in self.inputs), self.targets[indices])
-
-    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Split:
-        """On another device, and real-valued inputs in another precision."""
-        moved = tuple(x.to(device, dtype if x.is_floating_point() else None) for x in self.inputs)
-        return Split(moved, self.targets.to(device))
-
-    def channels_last(self) -> Split:
-        """With images laid out as channels_last, which convolutions on the CPU like better."""
-        laid = tuple(
-            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in self.inputs
-        )
-        return Split(laid, self.targets)
-
-    def batches(self, size: int) -> Iterator[Split]:
-        """In order, the last one as large as what is left."""
-        for start in range(0, len(self), size):
-            yield Split(
-                tuple(x[start : start + size] for x in self.inputs), self.targets[start : start + size]
-            )
-
-
-def shuffled(count: int, size: int, random: torch.Generator, device: torch.device) -> list[Tensor]:
-    """The indices of an epoch's batches. What is left over is not used this time, unless there is no full batch:
-    batch norm should not see a batch of one."""
-    order = torch.randperm(count, generator=random).to(device)
-    return [order[i : i + size] for i in range(0, count - size + 1, size)] or [order]
-
-
-class Objective(Protocol):
-    """What a task wants of the outputs of a network."""
-
-    name: str
-    """What the metric is called; larger is better."""
-
-    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Mean over the batch."""
-        ...
-
-    def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """A value an example: [N]."""
-        ...
-
-
-class Classification:
-    """Cross-entropy; accuracy as a share of 1."""
-
-    name = "accuracy"
-
-    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
-
-    def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.argmax(1) == targets).to(torch.float32)
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Normalisation",
+    "Objective",
+    "Split",
+    "Task",
+    "TaskBuilder",
+    "classification",
+    "load_task",
+    "stratified",
+]
 
 
 @dataclass(frozen=True)
@@ -101,8 +47,14 @@ class Normalisation:
 class Task:
     """``train`` is all that training and search may see; ``test`` is only reported on.
 
-    ``shapes`` are those of the inputs without batch axis; ``outputs`` is the shape that the network has to give.
+    ``shapes`` are those of the inputs without batch axis; ``outputs`` is the shape that the network has to give, or
+    those of several outputs by their names. ``input_names`` matter where there are several inputs.
     ``normalisation`` is what was done to the data, so that an exported network can do it itself.
+
+    ``sizes`` are the task's sizes by the names of the parameters that carry them in a space: ``classes``, ``channels``,
+    ``size``, ``columns``, ``vocab``. ``validation`` is the part that the architecture is chosen on, where the data has
+    one of its own; else it is cut from ``train`` as ``data`` says. ``room`` is how many bytes of data the device holds;
+    ``notes`` is what a person should know about how the data was read.
     """
 
     name: str
@@ -110,85 +62,78 @@ class Task:
     train: Split
     test: Split
     shapes: tuple[Shape, ...]
-    outputs: Shape
+    outputs: Union[Shape, Mapping[str, Shape]]
     objective: Objective
     labels: tuple[str, ...] = ()
     normalisation: Normalisation | None = None
+    input_names: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    validation: Split | None = None
+    data: DataSettings = field(default_factory=DataSettings)
+    room: float = float("inf")
+    notes: tuple[str, ...] = ()
 
     def halves(self, seed: int) -> tuple[Split, Split]:
-        """The training part in two, stratified by class: for the weights, and for the architecture (or for ranking)."""
-        first, second = stratified(self.train.targets.cpu(), 0.5, generator(seed, "halves"))
+        """What a search may see, in two parts that share no example: for the weights, and for the architecture (or for
+        ranking). Data of the user's own is cut in the same way whatever the ``seed`` is."""
+        if self.validation is not None:
+            return self.train, self.validation
+        own = bool(self.data.path)
+        random = generator(self.data.seed if own else seed, "halves")
+        first, second = cut(self.train, 1 - self.data.validation, random)
         device = self.train.device
-        return self.train.take(first.to(device)), self.train.take(second.to(device))
+        return self.train.part(first.to(device)), self.train.part(second.to(device))
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Task:
-        train, test = self.train.to(device, dtype), self.test.to(device, dtype)
-        return replace(self, train=train, test=test)
+        return self.changed(lambda split: split.to(device, dtype, room=self.room))
 
     def check(self, space: Space) -> None:
         """Raises NasError where the networks of a space can't be trained on this task, with what would make them fit:
         N912 for the inputs, N913 for the outputs."""
-        nodes = [space.graph.node(i) for i in space.inputs]
-        if len(nodes) != len(self.shapes):
-            raise failure(
-                "N912",
-                f"task `{self.name}` has {len(self.shapes)} input(s), space `{space.name}` {len(nodes)}",
-            )
-        for node, shape in zip(nodes, self.shapes, strict=True):
-            theirs = Shape(tuple(node.type.dims), node.type.dtype)  # type: ignore[arg-type]
-            if not _fits(theirs, shape):
-                raise failure(
-                    "N912",
-                    f"task `{self.name}` gives `{node.name}` as {shape}, but space `{space.name}` takes {theirs}",
-                    f"declare it as `input {node.name}: {shape}`",
-                    node.span,
-                )
-        for number, (name, output) in enumerate(space.outputs):
-            node = space.graph.node(output)
-            theirs = Shape(tuple(node.type.dims), node.type.dtype)  # type: ignore[arg-type]
-            if not _fits(theirs, self.outputs):
+        task = self.ordered(space)
+        check_inputs(space, self.name, task.shapes, self.sizes, resizable=bool(self.data.path))
+        if isinstance(task.outputs, Shape):
+            for number, (name, _) in enumerate(space.outputs):
                 # Any output after the first is an auxiliary head (nasdsl.training.outputs).
                 what = "as output" if number == 0 else f"as auxiliary output `{name}` too"
-                raise failure(
-                    "N913",
-                    f"task `{self.name}` wants {self.outputs} {what}, but space `{space.name}` returns {theirs}",
-                    _help_for_outputs(space, theirs, self.outputs),
-                    node.span,
-                )
+                check_output(space, self.name, number, task.outputs, what)
+            return
+        if len(space.outputs) != len(task.outputs):
+            names = ", ".join(f"`{name}`" for name in task.outputs)
+            raise failure(
+                "N913",
+                f"task `{self.name}` wants the outputs {names}, space `{space.name}` has {len(space.outputs)}",
+            )
+        for number, (name, shape) in enumerate(task.outputs.items()):
+            check_output(space, self.name, number, shape, f"as output `{name}`")
 
+    def ordered(self, space: Space) -> Task:
+        """The task with several inputs and outputs in the order of a space that has them by the same names; where it
+        has other names they stay in the order that they have."""
+        task = self
+        inputs = [str(space.graph.node(i).name) for i in space.inputs]
+        if len(inputs) > 1 and sorted(inputs) == sorted(self.input_names):
+            places = [self.input_names.index(name) for name in inputs]
+            shapes = tuple(self.shapes[i] for i in places)
+            task = replace(
+                task.changed(lambda s: s.with_inputs(places)), shapes=shapes, input_names=tuple(inputs)
+            )
+        names = [name for name, _ in space.outputs]
+        if isinstance(self.outputs, Mapping) and sorted(names) == sorted(self.outputs):
+            assert isinstance(self.objective, Several)
+            places = [self.objective.names.index(name) for name in names]
+            wanted = {name: self.outputs[name] for name in names}
+            task = replace(
+                task.changed(lambda s: s.with_targets(places)),
+                outputs=wanted,
+                objective=self.objective.ordered(names),
+            )
+        return task
 
-def _fits(theirs: Shape, ours: Shape) -> bool:
-    """Whether sizes agree where both are numbers; a free dimension takes any."""
-    if theirs.dtype != ours.dtype or len(theirs.dims) != len(ours.dims):
-        return False
-    pairs = zip(theirs.dims, ours.dims, strict=True)
-    return all(a == b or not isinstance(a, int) or not isinstance(b, int) for a, b in pairs)
-
-
-def _help_for_outputs(space: Space, theirs: Shape, wanted: Shape) -> str:
-    """A parameter of the space that carries the size which is wrong, if one does; ``classes`` before any other."""
-    for has, want in zip(theirs.dims, wanted.dims, strict=False):
-        if has != want:
-            named = [name for name, value in space.parameters.items() if value == has]
-            for name in sorted(named, key=lambda n: n != "classes"):
-                return f"say `--set {name}={want}`"
-    return f"let the space return {wanted}"
-
-
-def stratified(targets: Tensor, share: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices in two parts, the first with ``share`` of every class (rounded by turns, so that the sizes come out)."""
-    first: list[Tensor] = []
-    second: list[Tensor] = []
-    owed = 0.0
-    for label in targets.unique():
-        members = (targets == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=random)]
-        owed += share * len(members)
-        count = min(len(members), max(0, round(owed)))
-        owed -= count
-        first.append(members[:count])
-        second.append(members[count:])
-    return torch.cat(first).sort().values, torch.cat(second).sort().values
+    def changed(self, change: Callable[[Split], Split]) -> Task:
+        """The task with all of its parts changed."""
+        validation = None if self.validation is None else change(self.validation)
+        return replace(self, train=change(self.train), test=change(self.test), validation=validation)
 
 
 class TaskBuilder(Protocol):
@@ -245,11 +190,28 @@ def classification(
     return Task(
         name,
         summary,
-        Split((inputs[kept],), targets[kept]),
-        Split((inputs[held_out],), targets[held_out]),
+        Split((inputs[kept],), targets[kept], classes=classes),
+        Split((inputs[held_out],), targets[held_out], classes=classes),
         (Shape(tuple(inputs.shape[1:])),),
         Shape((classes,)),
         Classification(),
         tuple(labels) or tuple(map(str, range(classes))),
         Normalisation((float(mean),), (float(deviation),)),
+        sizes=image_sizes(tuple(inputs.shape[1:])) | {"classes": classes},
     )
+
+
+def image_sizes(shape: Sequence[int]) -> dict[str, int]:
+    """The sizes of images [C, H, W], or of anything with another number of axes, by the names of parameters.
+
+    >>> image_sizes((3, 32, 32)), image_sizes((3, 32, 48)), image_sizes((30,))
+    ({'channels': 3, 'size': 32}, {'channels': 3, 'height': 32, 'breadth': 48}, {'columns': 30})
+    """
+    if len(shape) == 1:
+        return {"columns": shape[0]}
+    if len(shape) != 3:
+        return {}
+    channels, height, width = shape
+    # `width` is the width of the network in every space.
+    sides = {"size": height} if height == width else {"height": height, "breadth": width}
+    return {"channels": channels, **sides}

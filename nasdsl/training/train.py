@@ -11,16 +11,17 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from nasdsl.training.augment import shift
+from nasdsl.training.augment import augmented
 from nasdsl.training.average import MovingAverage
 from nasdsl.training.checkpoint import prefixed, read_checkpoint, under, write_checkpoint
 from nasdsl.training.device import autocast
-from nasdsl.training.outputs import Outputs, first
+from nasdsl.training.outputs import Outputs, answer
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.schedule import drop_path_chance, learning_rate
 from nasdsl.training.seeds import generator
+from nasdsl.training.split import Split
 from nasdsl.training.step import Pass, Stepper
-from nasdsl.training.tasks import Objective, Split, Task, shuffled
+from nasdsl.training.tasks import Objective, Task
 
 Model = Callable[..., Outputs]
 
@@ -104,7 +105,7 @@ def fit(
         if isinstance(network, DropsPaths):
             network.drop_path = drop_path_chance(recipe, epoch)
         stepper.watch.start()
-        order = shuffled(len(examples), size, generator(seed, "order", epoch), device)
+        order = examples.order(recipe.batch, generator(seed, "order", epoch))
         rate = recipe.lr
         for i, indices in enumerate(order):
             step = epoch * len(order) + i
@@ -130,14 +131,6 @@ def fit(
     return history
 
 
-def augmented(batch: Split, recipe: Recipe, random: torch.Generator) -> Split:
-    """The batch as the recipe changes it."""
-    if not recipe.shift:
-        return batch
-    moved = tuple(shift(x, recipe.shift, random) if x.dim() == 4 else x for x in batch.inputs)
-    return Split(moved, batch.targets)
-
-
 @torch.no_grad()
 def evaluate(
     model: Model, split: Split, objective: Objective, *, batch: int = 512, precision: str = "float32"
@@ -150,7 +143,7 @@ def evaluate(
     metric = torch.zeros((), device=split.device, dtype=torch.float64)
     for part in split.batches(batch):
         with autocast(split.device, precision):
-            outputs = first(model(*part.inputs))
+            outputs = answer(objective, model(*part.inputs))
             loss += objective.loss(outputs, part.targets).to(torch.float64) * len(part)
         metric += objective.metric(outputs, part.targets).sum(dtype=torch.float64)
     if was_training and isinstance(model, nn.Module):

@@ -7,9 +7,11 @@ import torch
 from nasdsl.diagnostics import NasError
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import TensorType
+from nasdsl.training.cuts import stratified
 from nasdsl.training.registry import Registry
 from nasdsl.training.seeds import generator
-from nasdsl.training.tasks import TASKS, load_task, shuffled, stratified
+from nasdsl.training.split import shuffled
+from nasdsl.training.tasks import TASKS, load_task
 
 
 def space(image: tuple[Any, ...], outputs: tuple[Any, ...], **parameters: int) -> Any:

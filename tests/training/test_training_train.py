@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nasdsl.diagnostics import NasError
-from nasdsl.training.augment import shift
+from nasdsl.training.augment.crop import shift
 from nasdsl.training.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from nasdsl.training.device import autocast, resolve_device
 from nasdsl.training.optimizers import make_optimizer
@@ -36,7 +36,7 @@ def network(seed: int = 0) -> nn.Module:
     return made
 
 
-RECIPE = Recipe(epochs=3, batch=16, shift=1, smoothing=0.1)
+RECIPE = Recipe(epochs=3, batch=16, crop=1, smoothing=0.1)
 
 
 def tensors(module: nn.Module) -> list[torch.Tensor]:
