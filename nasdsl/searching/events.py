@@ -2,15 +2,17 @@
 
 Events, one JSON object each, all with ``event`` and ``seconds`` since the start of this process's part of the run:
 
-=========== ======================================================================================================
-``start``   ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch
-``epoch``   ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
-            the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
-            (``tau``), ``probabilities`` {choice: [...]},
-            ``entropy`` (mean over choices, 1 is undecided), ``leading`` {choice: label}
-``trial``   ``number`` (from 1), ``genotype``, ``metric``, ``loss``
-``end``     ``genotype``, ``metric``, ``loss``
-=========== ======================================================================================================
+============ ======================================================================================================
+``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch
+``epoch``    ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
+             the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
+             (``tau``), ``probabilities`` {choice: [...]},
+             ``entropy`` (mean over choices, 1 is undecided), ``leading`` {choice: label}
+``rollback`` ``number`` (from 1) of a divergence that was answered by going back, ``why`` (the message), ``step`` that the
+             run goes on from, ``factor`` of the learning rate from there on
+``trial``    ``number`` (from 1), ``genotype``, ``metric``, ``loss``
+``end``      ``genotype``, ``metric``, ``loss``
+============ ======================================================================================================
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ def epoch_event(space: Space, about: Mapping[str, Any], probabilities: Mapping[s
         }
         event["probabilities"] = {name: [round(p, 6) for p in ps] for name, ps in probabilities.items()}
     return event
+
+
+def rollback_event(number: int, why: str, step: int, factor: float) -> Event:
+    return {"event": "rollback", "number": number, "why": why, "step": step, "factor": factor}
 
 
 def trial_event(trial: Trial, number: int) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,15 +31,21 @@ class Journal(Protocol):
 
 
 class Unkept:
-    """Stands in where nothing is to be kept."""
+    """Stands in where nothing is to last. With ``remembers`` it has the latest state, to roll back to."""
 
     folder: Path | None = None
 
+    def __init__(self, *, remembers: bool = False) -> None:
+        self._remembers = remembers
+        self._kept: Kept | None = None
+
     def event(self, event: Mapping[str, Any]) -> None: ...
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        if self._remembers:
+            self._kept = {name: t.detach().clone() for name, t in tensors.items()}, copy.deepcopy(dict(state))
 
     def load(self) -> Kept | None:
-        return None
+        return self._kept
 
     def write(self, name: str, text: str) -> None: ...

@@ -18,6 +18,8 @@ class Progress:
     """Steps of the phase of rewards after them."""
     reward: float = 0.0
     """The sum of their rewards."""
+    rollbacks: int = 0
+    """How often a divergence was answered by going back."""
     started: bool = False
     done: bool = False
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -27,7 +29,7 @@ from torch import Tensor
 
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
-from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.settings import CHANGEABLE, SearchSettings
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_whole
 from nasdsl.training.config import write_toml
@@ -100,7 +102,11 @@ class Run:
         if there != config:
             old, new = _entries(there), _entries(config)
             differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-            first = differ[0] if differ else "the file"
+            if set(differ) <= CHANGEABLE:
+                write_whole(self.folder / "config.toml", config.encode())
+                differ = []
+        if there != config and differ:
+            first = next(key for key in differ if key not in CHANGEABLE)
             words = f"`{first}` was {old.get(first, 'not set')}, and is {new.get(first, 'not set')} now"
             more = f" ({len(differ) - 1} more differ)" if len(differ) > 1 else ""
             raise failure(
@@ -148,6 +154,8 @@ class Run:
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Writes the state after a step, and drops all but the last two."""
+        if self._events is not None:
+            os.fsync(self._events.fileno())
         path = self.folder / "checkpoint" / f"{step:08}.safetensors"
         write_checkpoint(path, tensors, {**state, "events_size": self.events_size()})
         for old in self._checkpoints()[:-2]:
@@ -194,7 +202,8 @@ class Run:
 
     def close(self) -> None:
         if self._events is not None:
-            self._events.close()
+            with suppress(OSError):  # what a full disk didn't take was said when it was written
+                self._events.close()
             self._events = None
         self._lock.close()
 

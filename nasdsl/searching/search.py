@@ -16,7 +16,17 @@ from pathlib import Path as FilePath
 import torch
 
 from nasdsl.diagnostics import Diagnostic, failure
-from nasdsl.searching.events import Event, end_event, epoch_event, page, start_event, trial_event
+from nasdsl.searching.cadence import Cadence
+from nasdsl.searching.events import (
+    Event,
+    end_event,
+    epoch_event,
+    page,
+    rollback_event,
+    start_event,
+    trial_event,
+)
+from nasdsl.searching.exhausted import is_out_of_memory, out_of_memory
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted, Stop, stopping
 from nasdsl.searching.journal import Journal, Unkept
@@ -36,6 +46,7 @@ from nasdsl.training.device import resolve_device
 from nasdsl.training.schedule import learning_rate
 from nasdsl.training.seeds import derive
 from nasdsl.training.tasks import Task, load_task
+from nasdsl.training.watch import Diverged
 
 
 @dataclass(frozen=True)
@@ -79,8 +90,9 @@ def search(
     settings = about(space, settings, task)
     make_strategy(space, settings)  # what it can't handle it says before there is a folder
     if folder is None:
+        unkept = Unkept(remembers=settings.on_divergence == "rollback")
         with stopping() as stop:
-            return Search(space, task, settings, device, Unkept(), on_event, stop).run()
+            return Search(space, task, settings, device, unkept, on_event, stop).run()
     with Run.open(folder, settings, space, device=device, warn=warn) as run, stopping() as stop:
         return Search(space, task, settings, device, run, on_event, stop).run()
 
@@ -121,6 +133,7 @@ class Search:
         self.space = space
         self.task = task
         self.settings = settings
+        self.device = device
         self.journal = journal
         self.on_event = on_event
         self.stop = stop
@@ -139,11 +152,26 @@ class Search:
         self.steps = Steps(self.strategy, self.supernet, self.batches, self.scorer, task, settings, device)
         self.history = History()
         self.progress = Progress()
+        self.cadence = Cadence(settings.checkpoint_steps, settings.checkpoint_seconds)
 
     # --- the order of a search -------------------------------------------------------------------
 
     def run(self) -> SearchResult:
         self.resume()
+        while not self.progress.done:
+            try:
+                self.go_on()
+            except Diverged as diverged:
+                self.roll_back(diverged)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                latest = self.steps.latest
+                raise out_of_memory(self.supernet, latest, self.settings, self.device, self.made()) from None
+        return self.result()
+
+    def go_on(self) -> None:
+        """From where the search is to its end."""
         if not self.progress.started:
             self.begin()
         while self.progress.epoch < self.settings.search.epochs:
@@ -154,16 +182,17 @@ class Search:
                 self.end()
             else:
                 self.trial(genotype)
-        return self.result()
 
     def begin(self) -> None:
         self.progress.started = True
         self.tell(start_event(self.space, self.task, self.settings, self.batches.steps))
+        if self.settings.on_divergence == "rollback":
+            self.save()  # what the first epoch goes back to
 
     def epoch(self, epoch: int) -> None:
         """Weight and architecture steps, then rewards, where the strategy has any; from where the epoch was left."""
-        progress, batches, recipe = self.progress, self.batches, self.settings.search
-        reported = self.strategy.start_epoch(epoch, recipe.epochs)
+        progress, batches = self.progress, self.batches
+        reported = self.strategy.start_epoch(epoch, self.settings.search.epochs)
         order = batches.order("weights", batches.weights, epoch)
         other = batches.order("architecture", batches.held_out, epoch)
         self.supernet.train()
@@ -171,16 +200,16 @@ class Search:
             i = progress.step
             step = epoch * len(order) + i
             training, held_out = batches.weights.take(order[i]), batches.held_out.take(other[i % len(other)])
-            self.steps.minibatch_step(step, training, held_out, learning_rate(recipe, step, len(order)))
+            self.steps.minibatch_step(step, training, held_out, self.rate(step))
             progress.step += 1
-            self.leave_if_asked()
+            self.after_step()
         rewards = self.strategy.reward_steps if isinstance(self.strategy, RewardDriven) else 0
         while progress.rewarded < rewards:
             progress.reward += self.steps.reward_step(epoch, progress.rewarded)
             progress.rewarded += 1
-            self.leave_if_asked()
-        self.close_epoch(learning_rate(recipe, (epoch + 1) * len(order) - 1, len(order)), reported)
-        self.leave_if_asked()
+            self.after_step()
+        self.close_epoch(self.rate((epoch + 1) * len(order) - 1), reported)
+        self.after_step()
 
     def close_epoch(self, rate: float, reported: Mapping[str, float]) -> None:
         progress = self.progress
@@ -200,7 +229,7 @@ class Search:
         result = self.scorer.score(genotype, len(self.history))
         self.history.add(Trial(genotype, result.metric, result.loss))
         self.tell(trial_event(self.history[-1], len(self.history)))
-        self.leave_if_asked()
+        self.after_step()
 
     def end(self) -> None:
         if not self.history:
@@ -235,16 +264,26 @@ class Search:
             self.journal.folder,
         )
 
+    def rate(self, step: int) -> float:
+        """The learning rate of a weight step, counted from 0 over the whole search."""
+        recipe = self.settings.search
+        return learning_rate(recipe, step, self.batches.steps) * 0.5**self.progress.rollbacks
+
     def tell(self, event: Event) -> None:
         event["seconds"] = round(time.perf_counter() - self.began, 3)
         self.journal.event(event)
         self.on_event(event)
 
-    # --- stopping and resuming -------------------------------------------------------------------
+    # --- stopping, resuming, rolling back --------------------------------------------------------
 
-    def leave_if_asked(self) -> None:
-        if not self.stop():
-            return
+    def after_step(self) -> None:
+        """Leaves where somebody asked for it, and keeps the state where it is time to."""
+        if self.stop():
+            self.leave()
+        elif self.cadence.due():
+            self.save()
+
+    def leave(self) -> None:
         self.save()
         if self.journal.folder is None:
             raise KeyboardInterrupt
@@ -264,12 +303,25 @@ class Search:
         }
         weights = self.steps.weights.tensors(self.made())
         self.journal.save(self.at(), weights | prefixed("strategy", tensors), state)
+        self.cadence.restart()
 
-    def resume(self) -> None:
-        """Takes up what was kept last, if anything."""
+    def roll_back(self, diverged: Diverged) -> None:
+        """Goes back to the state that was kept last, and on from there with half the learning rate. Raises
+        ``diverged`` where that isn't wanted, or was done often enough."""
+        count = self.progress.rollbacks + 1
+        wanted = self.settings.on_divergence == "rollback" and count <= self.settings.rollbacks
+        if not wanted or not self.resume():
+            raise diverged
+        self.progress.rollbacks = count
+        why = diverged.diagnostics[0].message
+        self.tell(rollback_event(count, why, self.made(), 0.5**count))
+        self.save()  # else the next divergence would forget this one
+
+    def resume(self) -> bool:
+        """Takes up what was kept last; says whether there was anything."""
         found = self.journal.load()
         if found is None:
-            return
+            return False
         tensors, state = found
         self.steps.weights.restore(tensors)
         self.steps.weights.watch.start(state["weights"])
@@ -277,6 +329,7 @@ class Search:
         self.strategy.restore((under("strategy", tensors), state["strategy"]))
         self.history = History([Trial.from_json(entry) for entry in state["history"]])
         self.progress = Progress.from_json(state["progress"])
+        return True
 
     def made(self) -> int:
         """Weight steps that were made so far."""

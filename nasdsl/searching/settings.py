@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field, create_model
 
@@ -36,9 +36,24 @@ class SearchSettings(Config):
     ranking_batch: int = Field(
         default=256, ge=2, description="examples at once where a genotype is scored with shared weights"
     )
+    on_divergence: Literal["stop", "rollback"] = Field(
+        default="stop",
+        description="what a loss that is no number does: stop, or rollback to the last checkpoint with half the learning rate",
+    )
+    rollbacks: int = Field(default=3, ge=0, description="how often a run may roll back before it stops")
+    checkpoint_steps: int = Field(
+        default=0, ge=0, description="a checkpoint after so many steps, besides one an epoch; 0 is none"
+    )
+    checkpoint_seconds: float = Field(
+        default=300.0, ge=0, description="a checkpoint after so many seconds, besides one an epoch; 0 is none"
+    )
     search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
     options: Config = Field(default=Config(), description="the strategy's own options")
     training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")
+
+
+CHANGEABLE = frozenset({"on_divergence", "rollbacks", "checkpoint_steps", "checkpoint_seconds"})
+"""What a run may be resumed with other values of: nothing that was computed so far depends on it."""
 
 
 TRAINING_PRESETS: dict[str, Sequence[str]] = {

@@ -54,6 +54,8 @@ class Steps:
             about="training the weights",
         )
         self.architecture = Watch(device, "training the architecture parameters")
+        self.latest: Path | None = None
+        """The path that was run last."""
 
     def minibatch_step(self, step: int, training: Split, held_out: Split, rate: float) -> None:
         """A weight step on a minibatch of one half, and an architecture step on one of the other, where the strategy
@@ -118,6 +120,7 @@ class Steps:
 
     def outputs(self, path: Path, *inputs: Tensor) -> Outputs:
         """What a path through the supernet gives."""
+        self.latest = path
         outputs: Outputs = self.supernet(
             *inputs,
             genotype=path.genotype,

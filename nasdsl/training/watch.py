@@ -20,7 +20,11 @@ class Diverged(NasError):
         self.step = step
         text = f"{about} diverged: {what} at step {step}" + (f", {detail}" if detail else "")
         super().__init__(
-            Diagnostic("N914", text, help="a smaller learning rate (`lr`), or a smaller `clip`, may help")
+            Diagnostic(
+                "N914",
+                text,
+                help="a smaller `lr`, or a smaller `clip`, may help; `-c on_divergence=rollback` lets a search go on from its last checkpoint with half the rate",
+            )
         )
 
 
