@@ -57,7 +57,7 @@ def load(
     ``parameters`` are those of the space (``width=32``); ``space`` picks one where the file has several.
     Raises NasError with all that is wrong, each with its place.
     """
-    return elaborate(read(Path(path)), parameters, space=space, limits=limits)
+    return elaborate(read(Path(path), limits), parameters, space=space, limits=limits)
 
 
 def loads(text: str, *, path: str = "<text>", **parameters: Rational) -> SearchSpace:
@@ -68,10 +68,10 @@ def loads(text: str, *, path: str = "<text>", **parameters: Rational) -> SearchS
     return elaborate(module, parameters)
 
 
-def read(path: Path) -> Module:
+def read(path: Path, limits: Limits | None = None) -> Module:
     """Text to syntax trees: a file and what it imports."""
     findings = Findings()
-    module = Loader(findings).load(path)
+    module = Loader(findings, (limits or Limits()).nesting).load(path)
     findings.raise_if_any()
     return module
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from nasdsl.diagnostics import Diagnostic, NasError, Severity, render_all
 
 if TYPE_CHECKING:
     from nasdsl.language.builder import Limits
+    from nasdsl.space.size import Rational
 
 
 class Format(StrEnum):
@@ -32,6 +34,8 @@ def command(
         Format,
         typer.Option("--format", help="For people, or for machines: a list, code scanning, a workflow."),
     ] = Format.TEXT,
+    settings: options.SetOption = None,
+    space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
 ) -> None:
     """Prove that every network in a space is well formed, or say where it is not.
@@ -41,12 +45,13 @@ def command(
     Examples:
 
         nasdsl check mine.nas
+        nasdsl check mine.nas --set layers=20
         nasdsl check spaces/*.nas --format sarif > faults.sarif
     """
     from nasdsl.report import machine
 
-    bounds = options.limits(limits)
-    found = [diagnostic for name in names for diagnostic in faults(name, bounds)]
+    bounds, values = options.limits(limits), options.parameters(settings)
+    found = [diagnostic for name in names for diagnostic in faults(name, bounds, values, space_name)]
     if form is Format.TEXT:
         if found:
             print(render_all(found, colour=errors.wants_colour(sys.stdout)), end="\n\n")
@@ -61,16 +66,21 @@ def command(
         raise typer.Exit(errors.MENDABLE)
 
 
-def faults(name: str, limits: Limits) -> list[Diagnostic]:
-    """Every error and warning about a file: of each space in it, or of its syntax and imports where it has none."""
+def faults(
+    name: str, limits: Limits, parameters: Mapping[str, Rational], only: str | None = None
+) -> list[Diagnostic]:
+    """Every error and warning about a file: of each space in it or of one, or of its syntax and imports alone."""
     from nasdsl import pipeline
+    from nasdsl.language import lints
+    from nasdsl.language.modules import pick_space
 
     found: list[Diagnostic] = []
     try:
-        module = pipeline.read(files.find_space(name))
-        for space in module.spaces:
+        module = pipeline.read(files.find_space(name), limits)
+        for declaration in module.spaces if only is None else [pick_space(module, only)]:
             try:
-                found += pipeline.elaborate(module, {}, space=space.name, limits=limits).warnings
+                space = pipeline.elaborate(module, parameters, space=declaration.name, limits=limits)
+                found += [*space.warnings, *lints.examine(space)]
             except NasError as fault:
                 found += fault.diagnostics
     except NasError as fault:

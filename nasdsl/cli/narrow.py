@@ -64,8 +64,8 @@ def command(
     from nasdsl.report.tables import number
 
     path = files.find_space(file)
-    module = pipeline.read(path)
     setup = Setup(catalogue(), options.limits(limits), options.parameters(settings))
+    module = pipeline.read(path, setup.limits)
     prepared = prepare(module, pick_space(module, space_name), setup)
     space = prepared.space
     errors.warn(space)

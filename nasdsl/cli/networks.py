@@ -155,7 +155,7 @@ def _load(folder: Path, name: str, parameters: Mapping[str, object], limits: Lim
 
     values: dict[str, Rational] = {k: whole(Fraction(str(v))) for k, v in parameters.items()}
     for path in sorted((folder / "space").glob("*.nas")):
-        module = pipeline.read(path)
+        module = pipeline.read(path, limits)
         if any(space.name == name for space in module.spaces):
             return pipeline.elaborate(module, values, space=name, limits=limits)
     raise failure("N937", f"`{folder}` has no copy of the space `{name}`")

@@ -193,7 +193,8 @@ def load_space(
     values = (parameters_of_files(config) if config else {}) | parameters(settings)
     if path.suffix == ".json":
         return _read_graph(path, values)
-    found = pipeline.elaborate(pipeline.read(path), values, space=space, limits=limits(bounds))
+    within = limits(bounds)
+    found = pipeline.elaborate(pipeline.read(path, within), values, space=space, limits=within)
     errors.warn(found)
     return found
 

@@ -9,6 +9,8 @@ from nasdsl.diagnostics.source import Span
 
 _COLOURS = {"error": "\033[1;31m", "warning": "\033[1;33m", "help": "\033[1;36m", "bold": "\033[1m"}
 _RESET = "\033[0m"
+# Of a line of source no more is shown than this many characters.
+LONGEST = 160
 
 
 def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
@@ -57,10 +59,24 @@ def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> st
 
 def _excerpt(span: Span, label: str, mark: str, width: int) -> list[str]:
     number, column = span.source.position(span.start)
-    text = span.source.line(number)
+    text, column, length = _window(span.source.line(number), column, span.end - span.start)
     before = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
-    length = max(1, min(span.end - span.start, len(text) - column + 1))
+    length = max(1, min(length, len(text) - column + 1))
     return [
         f"{number:>{width}} | {text}".rstrip(),
         f"{' ' * width} | {before}{mark * length} {label}".rstrip(),
     ]
+
+
+def _window(text: str, column: int, length: int) -> tuple[str, int, int]:
+    """What is shown of a line: all of it, or of a very long one the part around the place.
+
+    The text, the column in it (from 1) and the length of what is marked.
+    """
+    if len(text) <= LONGEST:
+        return text, column, length
+    length = min(length, LONGEST // 2)
+    start = max(0, min(column - 1 - (LONGEST - length) // 2, len(text) - LONGEST))
+    end = start + LONGEST
+    left, right = ("… " if start else ""), (" …" if end < len(text) else "")
+    return f"{left}{text[start:end]}{right}", column - start + len(left), length

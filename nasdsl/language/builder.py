@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from typing import Any, Literal, cast
 
 from nasdsl.diagnostics import Span
 from nasdsl.language.naming import Key, Step, readable
+from nasdsl.language.parser import NESTING
 from nasdsl.language.stop import listed
 from nasdsl.space.choice import Choice
 from nasdsl.space.conditions import condition_text
@@ -25,8 +27,8 @@ from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Part, Parts, Shape, SpaceDim, TensorType
 
 # How many rows a table over choices may get while a size is proved, and how many entries all its columns together.
-# Equal rows are one, so that this is far more than as many combinations: mostly 10^6 and beyond.
-ROWS = 250_000
+# Equal rows are one, so that this is mostly far more than as many combinations.
+ROWS = 1_000_000
 ENTRIES = 2_000_000
 # Numbers are exact; a longer one is a mistake, and would take for ever.
 DIGITS = 1_000
@@ -74,6 +76,12 @@ class BoundedDiagrams(Diagrams):
         self.left = sys.maxsize
         super().__init__()
 
+    def leaf(self, value: Any) -> Diagram:
+        self.left -= 1
+        if self.left < 0:
+            raise TooManyRows
+        return super().leaf(value)
+
     def node(self, variable: int, cases: Sequence[Diagram]) -> Diagram:
         self.left -= 1
         if self.left < 0:
@@ -111,7 +119,7 @@ class Limits:
 
     nodes: int = 1_000_000
     uses: int = 1_000_000
-    nesting: int = 200
+    nesting: int = NESTING
     length: int = 1_000_000
 
 
@@ -245,8 +253,11 @@ class GraphBuilder:
 
     def tabulate(self, function: Callable[..., Any], *operands: Diagram, remember: bool = True) -> Diagram:
         """``function`` for every combination of choices that the operands rest on. Raises Wrong beyond :data:`ROWS`."""
-        self.table.left = min(ROWS, ENTRIES // max(1, len(operands)))
+        bound = min(ROWS, ENTRIES // max(1, len(operands)))
+        self.table.left = bound
         try:
+            if self._rows(operands) > bound:
+                raise TooManyRows
             return self.table.map(function, *operands, remember=remember)
         except TooManyRows:
             choices = {v for operand in operands for v in operand.support()}
@@ -257,6 +268,23 @@ class GraphBuilder:
             ) from None
         finally:
             self.table.left = sys.maxsize
+
+    def _rows(self, operands: Sequence[Diagram]) -> int:
+        """How many rows a table over the operands has at least, known before it is made.
+
+        The values of operands that share no choices come in every combination.
+        """
+        choices = {v for operand in operands for v in operand.support()}
+        if prod(self.arities[v] for v in choices) <= ROWS:
+            return 0
+        groups: list[tuple[frozenset[int], int]] = []
+        for operand in operands:
+            support, values = operand.support(), len(operand.leaves())
+            for other in [group for group in groups if not support.isdisjoint(group[0])]:
+                groups.remove(other)
+                support, values = support | other[0], max(values, other[1])
+            groups.append((support, values))
+        return prod(values for _, values in groups)
 
     @staticmethod
     def simplify(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nasdsl import resources
 from nasdsl.diagnostics import Findings, NasError, Note, Source, Span, did_you_mean, failure
 from nasdsl.language import syntax
-from nasdsl.language.parser import parse
+from nasdsl.language.parser import NESTING, parse
 from nasdsl.language.values import Definition, Names, Poison, Value
 
 
@@ -65,9 +65,10 @@ def _nearby(path: Path) -> str | None:
 
 @dataclass(eq=False)
 class Loader:
-    """Reads a root file and what it imports, each file once."""
+    """Reads a root file and what it imports, each file once. ``nesting`` bounds brackets in brackets."""
 
     findings: Findings
+    nesting: int = NESTING
     _modules: dict[Path, Module] = field(default_factory=dict)
     _open: list[Path] = field(default_factory=list)
     _failed: set[Path] = field(default_factory=set)
@@ -80,7 +81,7 @@ class Loader:
             self._root = resolved.parent
         if source is None:
             source = read_source(path)
-        tree = parse(source)
+        tree = parse(source, nesting=self.nesting)
         module = Module(source, tree, Names())
         self._modules[resolved] = module
         self._open.append(resolved)

@@ -244,7 +244,7 @@ def _verified(
     """The space that a text describes. Raises _Wrong where it is not the original with the decisions made."""
     space, setup = prepared.space, prepared.setup
     findings = Findings()
-    module = Loader(findings).load(home, Source(str(home), text))
+    module = Loader(findings, setup.limits.nesting).load(home, Source(str(home), text))
     findings.raise_if_any()
     elaborator = Elaborator(setup.catalogue, setup.limits)
     found = elaborator.space(module, pick_space(module, prepared.declaration.name), {})

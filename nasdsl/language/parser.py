@@ -27,17 +27,20 @@ NESTING = 200
 CHAIN = 1000
 # What one level of nesting puts on the parser's stack at most, with room to spare.
 _STACK_A_LEVEL = 40
+_PARTS_A_LEVEL = 5
 
 
-def parse(source: Source, *, nesting: int = NESTING, chain: int = CHAIN) -> syntax.File:
+def parse(source: Source, *, nesting: int = NESTING, chain: int | None = None) -> syntax.File:
     """The syntax tree of a source, or a :class:`NasError` with every fault of syntax that was found.
 
     ``nesting`` bounds brackets in brackets, bodies in bodies, `else if` after `else if` and the like;
-    ``chain`` bounds every path from the root of the tree to a leaf, as in ``a + b + c + …``.
+    ``chain`` bounds every path from the root of the tree to a leaf, as in ``a + b + c + …``, and leaves room for
+    what is nested.
 
     >>> parse(Source("mine.nas", "op act = relu | gelu")).items[0].name
     'act'
     """
+    chain = chain if chain is not None else max(CHAIN, _PARTS_A_LEVEL * nesting)
     tokens, complaints = _readable_tokens(source)
     _check_brackets(tokens, nesting)
     if brackets.unmatched(tokens):
@@ -254,7 +257,7 @@ def _check_brackets(tokens: Tokens, nesting: int) -> None:
 
 def _too_deep(place: Span, message: str, first: Span | None = None) -> Diagnostic:
     notes = (Note(first, "the outermost one"),) if first else ()
-    help_ = "give the inner parts names on lines of their own, or move the bound with `--limit`"
+    help_ = "give the inner parts names on lines of their own, or move the bound: `--limit nesting=1000`"
     return Diagnostic("N006", message, place, "this is one too many", notes, help_)
 
 

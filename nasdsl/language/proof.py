@@ -11,7 +11,6 @@ from typing import Any
 
 from nasdsl.language.builder import ChoiceRecord, Failure, GraphBuilder
 from nasdsl.space.diagram import Diagram, shortest_path
-from nasdsl.space.size import Size
 from nasdsl.space.solve import OverBudget, Solver
 
 # How much is spent on finding out whether a genotype meets a condition; beyond it, it is taken to.
@@ -143,23 +142,3 @@ class Proof:
         for constraint in self.constraints:
             rules.update((id(rule), rule) for rule in self._rules(constraint))
         return not rules or self._satisfiable(list(rules.values()))
-
-    # --- free dimensions -----------------------------------------------------------------------
-
-    def least_sizes(self) -> dict[str, int]:
-        """For each free dimension the least that keeps every size at 1 or more, in every architecture.
-
-        Sizes grow with the free dimensions that they rest on, so the first that does also bounds all beyond it.
-        """
-        least: dict[str, int] = {}
-        for node in self.builder.nodes:
-            for dim in node.type.dims:
-                for size in dim.leaves() if isinstance(dim, Diagram) else (dim,):
-                    if not isinstance(size, Size):
-                        continue
-                    for name in size.names():
-                        least.setdefault(name, 1)
-                    while size.at(least) < 1:
-                        for name in size.names():
-                            least[name] += 1
-        return least

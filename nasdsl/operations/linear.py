@@ -126,6 +126,7 @@ class Unembed(Operation):
     settings = (Setting("vocab", "int"), Setting("features", "int", elastic=True))
     new_axes = (-1,)
     borrows = "weight"
+    alone = "scores"
     examples: ClassVar[tuple[Example, ...]] = (
         example([6], vocab=4, features=6),
         example([5, 6], vocab=4, features=6),
@@ -159,6 +160,23 @@ class Unembed(Operation):
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """The embedding's weight [vocab, features]."""
         return {"weight": (everything(active.settings["vocab"]), everything(active.settings["features"]))}
+
+
+class Scores(Unembed):
+    """What ``unembed`` is where nothing else uses its embedding: [..., features] to [..., vocab], without a bias."""
+
+    name = "scores"
+    borrows = None
+    alone = None
+    internal = True
+
+    def torch(self, instance: Instance) -> TorchCall:
+        given = (instance.settings["features"], instance.settings["vocab"])
+        return TorchCall("module", "nn.Linear", given, {"bias": False})
+
+    def cost(self, instance: Instance) -> Cost:
+        weights = instance.settings["vocab"] * instance.settings["features"]
+        return Cost(params=weights, flops=super().cost(instance).flops)
 
 
 class Onehot(Operation):

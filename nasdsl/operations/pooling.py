@@ -77,6 +77,25 @@ class AvgPool(_Pool):
     summary = "the average of a window, without the padding"
     target = "F.avg_pool{}d"
     padded: ClassVar[dict[str, Any]] = {"count_include_pad": False}
+    examples = (
+        *_Pool.examples,
+        example([2, 4, 1, 6], kernel=3),
+        example([2, 2, 1, 3], kernel=[5, 1, 3], stride=2),
+    )
+
+    def torch(self, instance: Instance) -> TorchCall:
+        call = super().torch(instance)
+        if call.target != "F.avg_pool3d" or "padding" not in call.kwargs:
+            return call
+        sizes = instance.inputs[0].dims[1:]
+        kernel = each(self.name, "kernel", instance.settings["kernel"], 3)
+        if all(isinstance(size, int) and size >= k for size, k in zip(sizes, kernel, strict=True)):
+            return call
+        # Torch wants a window that fits without the padding.
+        stride = each(self.name, "stride", instance.settings["stride"], 3)
+        return TorchCall(
+            "function", "avg_pool3d", (kernel,), {"stride": stride, "padding": pads(kernel, (1,) * 3)}
+        )
 
     def held(self, instance: Instance) -> Held:
         return Held(inputs=(0,))

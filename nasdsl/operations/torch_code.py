@@ -67,6 +67,15 @@ def max_pool1d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     return F.max_pool2d(x.unsqueeze(2), (1, kernel), (1, stride), (0, padding)).squeeze(2)
 
 
+def avg_pool3d(
+    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
+) -> Tensor:
+    """``F.avg_pool3d`` for axes that are shorter than the kernel, too; the padding is left out of the average."""
+    ends = [end for one in reversed(padding) for end in (one, one)]
+    there = F.pad(torch.ones_like(x[:1, :1]), ends)
+    return F.avg_pool3d(F.pad(x, ends), kernel, stride) / F.avg_pool3d(there, kernel, stride)
+
+
 def reshape(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The same entries under other sizes; 0 keeps the size in that place, -1 is what is left over."""
     batch = x.shape[0]

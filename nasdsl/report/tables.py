@@ -74,6 +74,8 @@ def space_table(description: Mapping[str, Any], path: str = "") -> RenderableTyp
         facts.add_row("parameters", ", ".join(f"{k} = {v}" for k, v in description["parameters"].items()))
     facts.add_row("inputs", _tensors(description["inputs"]))
     facts.add_row("outputs", _tensors(description["outputs"]))
+    if description["free"]:
+        facts.add_row("free", ", ".join(f"{name} ≥ {least}" for name, least in description["free"].items()))
     facts.add_row("choices", number(len(description["choices"])))
     facts.add_row("architectures", Text(number(description["architectures"]), style="bold"))
     facts.add_row("params", _range(description["params"]))

@@ -7,7 +7,7 @@ vanish, sums lose what is absent, and what nobody reads any more is dropped.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.space.architecture import GATE, ZEROS, Architecture, Body, Step
@@ -119,6 +119,7 @@ class _Run:
             stack += step.inputs
             if step.body is not None:
                 stack += [step.body.output, *step.body.new_states, step.body.element, *step.body.states]
+        self._keep_weights(needed)
         inside: dict[int, list[Step]] = {}
         top: list[Step] = []
         for id in sorted(needed, key=self._order):
@@ -145,6 +146,18 @@ class _Run:
                 )
             finished.append(step)
         return finished
+
+    def _keep_weights(self, needed: Collection[int]) -> None:
+        """What borrows weights has them itself where the use that would lend them is left out."""
+        steps = [self.steps[id] for id in needed]
+        operations = {step.id: self.catalogue.get(step.operation) for step in steps}
+        borrowing = {id: o.alone for id, o in operations.items() if o is not None and o.borrows is not None}
+        if not borrowing:
+            return
+        lenders = {step.owner for step in steps if step.id not in borrowing}
+        for id, alone in borrowing.items():
+            if alone is not None and self.steps[id].owner not in lenders:
+                self.steps[id] = replace(self.steps[id], operation=alone)
 
     def _order(self, id: int) -> tuple[int, int]:
         # Zeros are made right after the network's inputs, so that everything may read them.

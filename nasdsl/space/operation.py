@@ -150,6 +150,9 @@ class Operation(ABC):
     borrows: ClassVar[str | None] = None
     """It has no weights of its own but reads this parameter of another use (``unembed`` an embedding's ``weight``),
     which is handed to the torch function after the inputs. Its ``slices`` then name that parameter."""
+    alone: ClassVar[str | None] = None
+    """Of an operation that borrows, the operation that it is in an architecture without the other use: it has the same
+    settings and keeps the weights itself."""
     internal: ClassVar[bool] = False
     """Made by the language for arithmetic; not to be called by name."""
 

@@ -16,6 +16,7 @@ from nasdsl.space.choice import Choice, Genotype, Taken
 from nasdsl.space.conditions import guard_text
 from nasdsl.space.decide import Decider
 from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams
+from nasdsl.space.free import least_sizes
 from nasdsl.space.graph import Node, SpaceGraph
 from nasdsl.space.measures import Extent, Measures, Ranges, measure, ranges
 from nasdsl.space.mixture import mixture
@@ -498,6 +499,11 @@ class Space:
             found.append(Instance(tuple(shapes[:-1]), settings, shapes[-1]))
         return found
 
+    @cached_property
+    def least(self) -> Mapping[str, int]:
+        """The least bound of each free dimension: every architecture runs from there on; see :mod:`nasdsl.space.free`."""
+        return least_sizes(self)
+
     # --- for people and machines ---------------------------------------------------------------
 
     def shape(self, node: int) -> tuple[list[int | str], str]:
@@ -520,6 +526,7 @@ class Space:
             "parameters": {k: v if isinstance(v, int) else float(v) for k, v in self.parameters.items()},
             "inputs": [self._tensor(name or "", node) for name, node in tensors],
             "outputs": [self._tensor(name, node) for name, node in self.outputs],
+            "free": dict(self.least),
             "choices": [
                 {
                     "name": choice.name,

@@ -154,6 +154,20 @@ def test_samples_are_genotypes_one_a_line() -> None:
     assert nasdsl("sample", "quickstart", "-n", "0")[1] == ""
 
 
+def test_check_takes_settings_and_one_space(tiny: Path) -> None:
+    tiny.write_text(
+        "space a(width = 4) {\n  input x: [4]\n  return x -> linear(8 // width)\n}\n"
+        "space b {\n  input y: [3]\n  w = 1 | 2\n  return y\n}\n"
+    )
+    code, out, _ = nasdsl("check", tiny, "--space", "a")
+    assert (code, out) == (0, "1 file: no faults\n")
+    assert "N301" in nasdsl("check", tiny, "--space", "a", "--set", "width=9")[1]
+    code, out, _ = nasdsl("check", tiny, "--space", "b")
+    assert (code, "N707" in out) == (0, True)
+    code, out, _ = nasdsl("check", tiny, "--space", "c")
+    assert (code, "N607" in out) == (1, True)
+
+
 def test_check_is_content_with_a_good_file(tiny: Path) -> None:
     assert nasdsl("check", tiny) == (0, "1 file: no faults\n", "")
     assert nasdsl("check", tiny, "--format", "json")[1] == "[]\n"

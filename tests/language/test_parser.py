@@ -260,6 +260,8 @@ def test_bounds_move() -> None:
     assert parse(deep, nesting=400).items
     with pytest.raises(NasError, match="N006"):
         parse(Source("", "op f = [[1]]"), nesting=1)
+    calls = Source("deep.nas", "op f = " + "relu(" * 900 + "x" + ")" * 900)
+    assert parse(calls, nesting=1_000).items
 
 
 # --- any text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nasdsl.diagnostics import NasError
-from nasdsl.language.builder import Limits
+from nasdsl.language.builder import GraphBuilder, Limits, Wrong
+from nasdsl.operations import catalogue
 from nasdsl.pipeline import SearchSpace
 from tests.language.programs import errors, labels, names, refused, shape, space
 
@@ -100,6 +101,18 @@ class TestSharing:
             "input x: int[T]",
         )
         assert found.count() == 2 and shape(found) == "[T, 10]"
+
+    def test_unembed_without_its_embedding_keeps_the_weights(self) -> None:
+        found = space(
+            "shared w = embedding(10, 4)\na = w(x)\nb = onehot(4)(x)\ny = a | b\nreturn y -> linear(4) -> unembed(w)",
+            "input x: int[T]",
+        )
+        with_it, without = found.architecture({"y": "a"}), found.architecture({"y": "b"})
+        assert [step.operation for step in with_it.steps] == ["input", "embedding", "linear", "unembed"]
+        assert [step.operation for step in without.steps] == ["input", "onehot", "linear", "scores"]
+        # The weight is the same, and counted once.
+        assert with_it.steps[-1].owner == without.steps[-1].owner == owners(found, "embedding")[0]
+        assert found.measure({"y": "a"}).params == found.measure({"y": "b"}).params == 40 + 20
 
     def test_unembed_wants_an_embedding_that_was_used(self) -> None:
         tokens = "input x: int[T]"
@@ -387,6 +400,15 @@ class TestSizesAndRequire:
         refused("return x -> reshape(«[6, T / 2]»)", "N205", inputs="input x: [3, T]")
         refused("w = «7 // T»\nreturn x", "N208", inputs="input x: [3, T]")
 
+    def test_free_dimensions_get_the_least_bound(self) -> None:
+        halve = "conv(3, kernel = 4, stride = 2)"
+        assert space(f"return x -> {halve} -> {halve}", "input x: [3, T]").least == {"T": 4}
+        assert space(f"return x -> ({halve} | relu)", "input x: [3, T]").least == {"T": 2}
+        assert space(f"return x -> {halve}, u -> relu", "input x: [3, T]\ninput u: [U]").least == {
+            "T": 2,
+            "U": 1,
+        }
+
     def test_free_dimensions_are_not_compared(self) -> None:
         refused("y = if «T > 3» then x else relu(x)\nreturn y", "N208", inputs="input x: [3, T]")
         refused("y = if «T == 3» then x else relu(x)\nreturn y", "N208", inputs="input x: [3, T]")
@@ -399,7 +421,25 @@ class TestSizesAndRequire:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("nasdsl.language.builder.ROWS", 2_000)
             (said,) = refused(body, "N307")
+            # Where the sizes share their choices, only making the table tells.
+            entangled = "a = 0 | 1 | 3 | 7 | 12\nb = 20 * a + (1 | 2 | 4 | 8)\nc = 90 * b + (1 | 2 | 3)\nw = «b * c * (1 | 9 | 70)»"
+            patch.setattr("nasdsl.language.builder.ROWS", 200)
+            refused(f"{entangled}\nreturn x -> conv(w, kernel = 1)", "N307")
         assert "width = 16 | 24" in (said.help or "")
+
+    def test_too_many_rows_are_known_beforehand(self) -> None:
+        builder = GraphBuilder(catalogue())
+        numbers = []
+        for i in range(7):
+            builder.arities.append(11)
+            numbers.append(builder.table.node(i, [builder.table.leaf(100**i * k) for k in range(11)]))
+
+        def never(*_: int) -> int:
+            raise AssertionError("a row was made")
+
+        with pytest.raises(Wrong) as caught:
+            builder.tabulate(never, *numbers)
+        assert caught.value.code == "N307"
 
     def test_require_is_assumed_while_shapes_are_proved(self) -> None:
         body = "w = 4 | 6\ng = 1 | 4\n{}\ny = x -> conv(w, kernel = 1) -> {}\n{}\nreturn y"
