@@ -125,8 +125,8 @@ class Unembed(Operation):
     section = "dense"
     settings = (Setting("vocab", "int"), Setting("features", "int", elastic=True))
     new_axes = (-1,)
-    borrows = "weight"
-    alone = "scores"
+    borrows: ClassVar[str | None] = "weight"
+    alone: ClassVar[str | None] = "scores"
     examples: ClassVar[tuple[Example, ...]] = (
         example([6], vocab=4, features=6),
         example([5, 6], vocab=4, features=6),
