@@ -27,12 +27,14 @@ def norms(module: nn.Module) -> list[_BatchNorm]:
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
 
 
-def apply_policy(module: nn.Module, policy: Policy) -> None:
+def apply_policy(modules: Iterable[nn.Module], policy: Policy) -> None:
     """To be called after every switch between training and evaluation, which says how ``running`` is meant."""
-    for norm in norms(module):
-        norm.track_running_stats = policy == "running"
-        if policy == "batch":
-            norm.training = True
+    for norm in modules:
+        if isinstance(norm, _BatchNorm):
+            # Past `nn.Module.__setattr__`, which is slow.
+            norm.__dict__["track_running_stats"] = policy == "running"
+            if policy == "batch":
+                norm.__dict__["training"] = True
 
 
 def without_affine(module: nn.Module) -> None:

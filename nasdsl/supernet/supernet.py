@@ -74,6 +74,7 @@ class Supernet(nn.Module):
         self._calls_of: dict[int, TorchCall] = {}
         self._small: dict[tuple[int, str], nn.Module] = {}
         self._bound: dict[int, tuple[Instance, Run]] = {}
+        self._every: list[nn.Module] | None = None
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -336,13 +337,20 @@ class Supernet(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Supernet:
-        super().train(mode)
-        apply_policy(self, self.batch_norm)
+        # A search switches twice a step, and `nn.Module.train` takes milliseconds over some thousand modules.
+        if self._every is None:
+            self._every = list(self.modules())
+        for module in self._every:
+            if module is self or type(module).train is nn.Module.train:
+                module.__dict__["training"] = mode
+            else:
+                module.train(mode)
+        apply_policy(self._every, self.batch_norm)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.
-        return self.__dict__ | {"_plans": OrderedDict(), "_bound": {}}
+        return self.__dict__ | {"_plans": OrderedDict(), "_bound": {}, "_every": None}
 
 
 def _has_tensors(module: nn.Module) -> bool:
