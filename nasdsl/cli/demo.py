@@ -134,7 +134,7 @@ def run(
         winner=winner,
         others=others,
         milliseconds=latency.milliseconds,
-        differences={form.format: form.difference for form in report.forms},
+        differences={f.format: f.difference for f in report.forms if f.difference is not None},
         files=[files.shown(path) for path in (folder / "report.md", folder / "search", *report.files)],
     )
 

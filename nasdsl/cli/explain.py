@@ -31,7 +31,10 @@ class Explanation:
 def explanations() -> dict[str, Explanation]:
     """Every code that nasdsl prints, in order."""
     entries = tomllib.loads(CODES.read_text(encoding="utf-8"))
-    return {code: Explanation(code, **entry) for code, entry in sorted(entries.items())}
+    return {
+        code: Explanation(code, **entry)
+        for code, entry in sorted(entries.items(), key=lambda entry: int(entry[0][1:]))
+    }
 
 
 def command(

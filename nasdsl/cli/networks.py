@@ -123,6 +123,7 @@ class StoredNetwork:
     """A trained network, read back."""
 
     network: Network
+    space: SearchSpace
     task: str
     metric: float
 
@@ -143,7 +144,7 @@ def read_network(folder: Path, limits: Limits) -> StoredNetwork:
         space = _load(folder, about["space"], about["parameters"], limits)
         network = space.network(about["genotype"])
         network.load_state_dict(load_file(folder / WEIGHTS))
-        return StoredNetwork(network.eval(), about["task"], about["test"]["metric"])
+        return StoredNetwork(network.eval(), space, about["task"], about["test"]["metric"])
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as fault:
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise failure("N938", f"the network in `{folder}` is damaged: {reason}", "train it again") from None

@@ -4,46 +4,58 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasdsl.diagnostics import did_you_mean, failure
-from nasdsl.exporting.gate import ONNX_TOLERANCE, check_onnx, check_pt2, check_source, make_cases
+from nasdsl.exporting.figures import Figures
+from nasdsl.exporting.folder import EXAMPLE, HUB, METRICS, README, workplace
+from nasdsl.exporting.forms import FORMS, Written, known_formats
+from nasdsl.exporting.job import FP32, PRECISIONS, About, Job, Options
 from nasdsl.exporting.network import Network
-from nasdsl.exporting.onnx import OPSET, write_onnx
-from nasdsl.exporting.program import Deployed, export_program, write_pt2
-from nasdsl.exporting.readme import MARK, write_readme
-from nasdsl.exporting.source import write_blueprint
+from nasdsl.exporting.onnx import OPSET
+from nasdsl.exporting.readme import write_card, write_config, write_readme
+from nasdsl.space.measures import measure as space_measure
+from nasdsl.space.space import Space
+from nasdsl.training.tasks import Task
 from nasdsl.version import VERSION
 
 # A batch of each input: the one there is, all in their order, or by name.
 SampleInputs = Union[Tensor, Sequence[Tensor], Mapping[str, Tensor]]
 
-FORMATS = ("python", "onnx", "pt2")
 DEFAULT_FORMATS = ("python", "onnx")
-
-SOURCE, WEIGHTS, ONNX, PT2 = "model.py", "weights.safetensors", "model.onnx", "model.pt2"
-METRICS, README = "metrics.json", "README.md"
-OURS = (SOURCE, WEIGHTS, ONNX, PT2, METRICS, README)
+COMPARED = 64
+"""So many held-out examples of a task the forms are compared on."""
 
 
 @dataclass(frozen=True)
 class FormReport:
-    """One form of the network: its files, how far its numbers are from the network's, and how far they may be."""
+    """One form of the network: its files, how far its numbers are from the network's, and how far they may be.
+
+    For an ONNX file in fewer bits there is no ``difference``, but the points of the metric that it ``lost``;
+    ``figures`` are what was measured of an ONNX file.
+    """
 
     format: str
     files: tuple[Path, ...]
-    difference: float
+    difference: float | None
     tolerance: str
     seconds: float
+    precision: str | None = None
+    figures: Figures | None = None
+    lost: float | None = None
+
+    @property
+    def name(self) -> str:
+        """``onnx int8``; fp32 goes without saying."""
+        return f"{self.format} {self.precision}" if self.precision not in (None, FP32) else self.format
 
 
 @dataclass(frozen=True)
@@ -61,10 +73,11 @@ class ExportReport:
 
     @property
     def largest_difference(self) -> float:
-        return max(form.difference for form in self.forms)
+        return max(form.difference for form in self.forms if form.difference is not None)
 
-    def form(self, format: str) -> FormReport:
-        return next(form for form in self.forms if form.format == format)
+    def form(self, name: str) -> FormReport:
+        """By ``python``, ``onnx``, ``onnx int8``."""
+        return next(form for form in self.forms if form.name == name)
 
 
 def export(
@@ -73,101 +86,134 @@ def export(
     formats: Sequence[str] = DEFAULT_FORMATS,
     *,
     sample_inputs: SampleInputs | None = None,
+    task: Task | None = None,
+    space: Space | None = None,
     metrics: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
+    weights: str | None = None,
     opset: int = OPSET,
     with_preprocessing: bool = False,
     with_probabilities: bool = False,
+    top_k: int | None = None,
+    precisions: Sequence[str] = (FP32,),
+    max_loss: float = 1.0,
 ) -> ExportReport:
     """Writes a network in each of the formats, with a README, once every one of them gives the network's numbers.
 
-    ``sample_inputs`` are real inputs, a batch of each; every form is run on them, at several batch sizes, in eval mode
-    and float32 on the CPU; without them random ones are drawn. The source and ``pt2`` must agree bit for bit, ONNX to
-    1e-5 of the largest output. ``metrics`` go into ``metrics.json``; ``classes`` and ``preprocessing`` into the README and the ONNX file; ``with_preprocessing`` and
-    ``with_probabilities`` put the normalisation and a softmax into the graphs of ONNX and pt2.
+    Every form is run on ``sample_inputs`` (real inputs, a batch of each, as the network takes them), at several batch
+    sizes, in eval mode and float32 on the CPU; without them held-out examples of the ``task`` are taken, and without a
+    task random ones. ``python``, ``pt2`` and ``nas`` must agree bit for bit, ONNX to 1e-5 of the largest output; an
+    ONNX file in another of the ``precisions`` may lose ``max_loss`` points of the task's metric.
 
-    In a folder that holds other things only files of an earlier export are replaced. Raises NasError: N950 where the
-    numbers differ, and then leaves no file behind; N951 to N959 for what can't be exported.
+    The task also says ``classes`` and ``preprocessing``, and the ONNX files are measured on it. ``with_preprocessing``,
+    ``with_probabilities`` and ``top_k`` put the normalisation, a softmax and the choice of the best classes into the
+    graphs of ONNX and pt2. ``space`` is needed for ``nas``; ``metrics`` and ``weights`` (where they come from) go into
+    ``metrics.json`` and the README.
+
+    In a folder that holds other things only files of an earlier export are replaced. Raises NasError: N950 and N1075
+    where a form is too far off, and then leaves no file behind; N951 to N962 and N1070 to N1074 for what can't be
+    exported.
     """
-    formats = _known(formats)
+    options = Options(
+        known_formats(list(formats) if not isinstance(formats, str) else formats),
+        opset,
+        with_preprocessing,
+        with_probabilities,
+        top_k,
+        _known_precisions(precisions),
+        max_loss,
+    )
+    if task is not None:
+        task = task.to(torch.device("cpu"))
+        classes = classes or task.labels or None
+        if preprocessing is None and task.normalisation is not None:
+            preprocessing = {name: list(value) for name, value in asdict(task.normalisation).items()}
+    if sample_inputs is None and task is not None:
+        sample_inputs = task.test.between(0, COMPARED).inputs
+    real = sample_inputs is not None
+    inputs = random_inputs(network) if sample_inputs is None else _inputs(network, sample_inputs)
+    about = About(metrics or {}, tuple(classes) if classes else None, preprocessing, weights, real)
+    still = _still(network)
+    _check_options(still, options, task)
     # The checks run in another folder.
     folder = Path(folder).absolute()
-    inputs = random_inputs(network) if sample_inputs is None else _inputs(network, sample_inputs)
-    _may_write(folder)
+    with workplace(folder) as work:
+        job = Job(still, inputs, options, about, work, task, space)
+        forms: list[FormReport] = []
+        for format in options.formats:
+            begin = time.perf_counter()
+            written = FORMS[format].write(job)
+            seconds = time.perf_counter() - begin
+            forms += [_report(format, folder, one, seconds / len(written)) for one in written]
+        report = ExportReport(
+            folder, tuple(forms), tuple(case.words for case in job.cases), _others(folder, real)
+        )
+        _write_about(job, report)
+    return report
+
+
+def _report(format: str, folder: Path, one: Written, seconds: float) -> FormReport:
+    files = tuple(folder / name for name in one.files)
+    return FormReport(
+        format, files, one.difference, one.tolerance, seconds, one.precision, one.figures, one.lost
+    )
+
+
+def _others(folder: Path, real: bool) -> tuple[Path, ...]:
+    return tuple(folder / name for name in ([METRICS, EXAMPLE, README] if real else [METRICS, README]))
+
+
+def _still(network: Network) -> Network:
+    """A copy to export: on the CPU, in float32 and eval mode, its weights laid out in the order of their axes."""
     still = copy.deepcopy(network).cpu().float().eval()
     for tensor in (*still.parameters(), *still.buffers()):
         # `contiguous()` would leave a weight with one channel in channels-last order.
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
-    normalise = (preprocessing or {}) if with_preprocessing else None
-    reference: nn.Module = still
-    if with_preprocessing or with_probabilities:
-        reference = Deployed(still, normalise, with_probabilities).eval()
-    cases = make_cases(still, inputs, reference)
-    plain = cases if reference is still else make_cases(still, inputs)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".tmp", dir=folder.parent))
-    try:
-        forms: list[FormReport] = []
-        program: torch.export.ExportedProgram | None = None
-        for format in formats:
-            begin = time.perf_counter()
-            if format == "python":
-                files: tuple[str, ...] = (SOURCE, WEIGHTS)
-                _write_source(still, work)
-                difference, tolerance = check_source(still, work, plain), "0"
-            else:
-                if program is None:
-                    program = export_program(
-                        still, inputs, preprocessing=normalise, probabilities=with_probabilities
-                    )
-                if format == "onnx":
-                    files = (ONNX,)
-                    write_onnx(
-                        still, work / ONNX, inputs, opset=opset, classes=classes, preprocessing=preprocessing,
-                        program=program,
-                    )  # fmt: skip
-                    difference = check_onnx(still, work / ONNX, cases, program)
-                    tolerance = f"{ONNX_TOLERANCE:g} * max(1, largest output)"
-                else:
-                    files = (PT2,)
-                    write_pt2(program, work / PT2)
-                    difference, tolerance = check_pt2(still, work / PT2, cases), "0"
-            seconds = time.perf_counter() - begin
-            forms.append(
-                FormReport(format, tuple(folder / name for name in files), difference, tolerance, seconds)
-            )
-        report = ExportReport(
-            folder, tuple(forms), tuple(case.words for case in cases), (folder / METRICS, folder / README)
+    return still
+
+
+# --- what was asked for ------------------------------------------------------------------------------
+
+
+def _known_precisions(given: Sequence[str]) -> tuple[str, ...]:
+    wanted = [given] if isinstance(given, str) else list(given)
+    for name in wanted:
+        if name not in PRECISIONS:
+            help = did_you_mean(name, PRECISIONS) or f"there are {', '.join(PRECISIONS)}"
+            raise failure("N1071", f"unknown precision `{name}`", help)
+    return tuple(name for name in PRECISIONS if name in wanted) or (FP32,)
+
+
+def _check_options(network: Network, options: Options, task: Task | None) -> None:
+    """Raises NasError where options don't go together, before anything is made."""
+    graphs = {"onnx", "pt2", "hub"} & set(options.formats)
+    files = {"onnx", "hub"} & set(options.formats)
+    if not options.bare and not graphs:
+        raise failure(
+            "N1071",
+            "preprocessing, probabilities and top-k go into the graphs of onnx and pt2, and neither is written",
+            "add onnx to the formats",
         )
-        (work / METRICS).write_text(_metrics(still, report, metrics), encoding="utf-8")
-        (work / README).write_text(
-            write_readme(
-                still, formats, classes=classes, preprocessing=preprocessing, inside=with_preprocessing,
-                probabilities=with_probabilities, metrics=metrics,
-            ),
-            encoding="utf-8",
-        )  # fmt: skip
-        for path in work.iterdir():
-            path.chmod(0o644)
-        _publish(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return report
-
-
-def _known(formats: Sequence[str]) -> tuple[str, ...]:
-    wanted = tuple(dict.fromkeys([formats] if isinstance(formats, str) else formats))
-    for format in wanted:
-        if format not in FORMATS:
-            raise failure(
-                "N959",
-                f"unknown format `{format}`",
-                help=did_you_mean(format, FORMATS) or f"there are {', '.join(FORMATS)}",
-            )
-    if not wanted:
-        raise failure("N959", "no format was given", help=f"there are {', '.join(FORMATS)}")
-    return wanted
+    if not files and (options.precisions != (FP32,) or options.opset != OPSET):
+        raise failure(
+            "N1071",
+            "precisions and opset are those of an ONNX file, and none is written",
+            "add onnx to the formats",
+        )
+    if options.precisions != (FP32,) and task is None:
+        raise failure(
+            "N1074",
+            "fp16 and int8 need a task: its metric is what they are held to, and int8's scales come from its data",
+            "name one, such as --task digits",
+        )
+    if options.max_loss < 0:
+        raise failure("N1071", f"a bound of {options.max_loss:g} points on what may be lost is below 0")
+    if options.top_k is not None:
+        dims = network.output_shapes[0].dims
+        classes = dims[-1] if dims else 1
+        if isinstance(classes, int) and not 1 <= options.top_k <= classes:
+            raise failure("N1071", f"the best {options.top_k} of {classes} classes can't be taken")
 
 
 def random_inputs(network: Network, batch: int = 8, length: int = 16, seed: int = 0) -> tuple[Tensor, ...]:
@@ -219,61 +265,52 @@ def _inputs(network: Network, given: SampleInputs) -> tuple[Tensor, ...]:
     return tuple(x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in inputs)
 
 
-def _write_source(network: Network, folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    (folder / SOURCE).write_text(write_blueprint(network.blueprint), encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
+# --- what is told ------------------------------------------------------------------------------------
 
 
-def _metrics(network: Network, report: ExportReport, metrics: Mapping[str, Any] | None) -> str:
-    known = {
+def _write_about(job: Job, report: ExportReport) -> None:
+    """``metrics.json``, the README, an example, and the card of a hub folder."""
+    known = figures_of(job, report)
+    _write_json(job.folder / METRICS, known)
+    if job.about.real:
+        _write_example(job, job.folder / EXAMPLE)
+    (job.folder / README).write_text(write_readme(job, report), encoding="utf-8")
+    if HUB in job.options.formats:
+        hub = job.folder / HUB
+        _write_json(hub / "config.json", write_config(job))
+        (hub / README).write_text(write_card(job, known, report), encoding="utf-8")
+        if job.about.real:
+            _write_example(job, hub / EXAMPLE)
+
+
+def _write_json(path: Path, known: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_example(job: Job, path: Path) -> None:
+    """One example as it is stored, before preprocessing: an array for each input, with a batch axis."""
+    one = job.as_stored([x[:1] for x in job.inputs])
+    arrays: dict[str, Any] = {
+        name: x.contiguous().numpy() for name, x in zip(job.network.input_names, one, strict=True)
+    }
+    np.savez(path, **arrays)
+
+
+def figures_of(job: Job, report: ExportReport) -> dict[str, Any]:
+    """What ``metrics.json`` says."""
+    network = job.network
+    known: dict[str, Any] = {
         "nasdsl": VERSION,
         "space": network.space_name,
         "genotype": dict(network.genotype),
         "params": sum(parameter.numel() for parameter in network.parameters()),
-        "metrics": dict(metrics or {}),
-        "largest_difference": {form.format: form.difference for form in report.forms},
+        "flops": space_measure(network.architecture, network.catalogue).flops,
+        "weights": job.about.weights,
+        "metrics": dict(job.about.metrics),
+        "largest_difference": {f.name: f.difference for f in report.forms if f.difference is not None},
         "checked_on": list(report.cases),
     }
-    return json.dumps(known, indent=2, ensure_ascii=False) + "\n"
-
-
-# --- the folder -------------------------------------------------------------------------------------
-
-
-def _is_export(folder: Path) -> bool:
-    readme = folder / README
-    return readme.is_file() and MARK in readme.read_text(encoding="utf-8", errors="replace")
-
-
-def _may_write(folder: Path) -> None:
-    """Raises NasError (N961) where exporting would overwrite what no export has written."""
-    if folder.exists() and not folder.is_dir():
-        raise failure("N961", f"`{folder}` is a file, not a folder")
-    if not folder.is_dir() or _is_export(folder):
-        return
-    foreign = [name for name in OURS if (folder / name).exists()]
-    if foreign:
-        raise failure(
-            "N961",
-            f"`{folder / foreign[0]}` is not from an export, and would be overwritten",
-            help="export into another folder, or move the file away",
-        )
-
-
-def _publish(work: Path, folder: Path) -> None:
-    """Moves the finished files to where they belong: the whole folder at once where it is new."""
-    work.chmod(0o755)
-    if not folder.exists() or not any(folder.iterdir()):
-        if folder.exists():
-            folder.rmdir()
-        work.replace(folder)
-        return
-    made = {path.name for path in work.iterdir()}
-    for name in OURS:
-        if name in made:
-            (work / name).replace(folder / name)
-        else:
-            # A form of an earlier network beside this one's would be taken for it.
-            (folder / name).unlink(missing_ok=True)
+    measured = [form.figures.as_json() for form in report.forms if form.figures is not None]
+    if measured:
+        known["onnx"] = measured
+    return known

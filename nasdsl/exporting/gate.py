@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from nasdsl.diagnostics import NasError, failure
 from nasdsl.exporting.network import Network
 from nasdsl.exporting.onnx import open_session
-from nasdsl.exporting.program import quiet, read_pt2
+from nasdsl.exporting.program import Deployed, quiet, read_pt2
+
+if TYPE_CHECKING:
+    from nasdsl.exporting.job import Job
 
 ONNX_TOLERANCE = 1e-5
 """Times the largest number that the network gives, or 1."""
@@ -27,10 +30,14 @@ Outputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs of one batch size and length, and what the network makes of them."""
+    """Inputs of one batch size and length, and what the network makes of them.
+
+    Where the second output is the classes of the best ``scores``, those of all classes are here: [N, ..., classes].
+    """
 
     inputs: Outputs
     outputs: Outputs
+    scores: Tensor | None = None
 
     @property
     def words(self) -> str:
@@ -55,15 +62,22 @@ def make_cases(network: Network, inputs: Sequence[Tensor], reference: nn.Module 
     given = reference if reference is not None else network
     batch = inputs[0].shape[0]
     batches = [tuple(x[:size] for x in inputs) for size in sorted({1, min(3, batch), batch})]
-    cases = [Case(batch, _run(given, batch)) for batch in batches]
+    cases = [_case(given, batch) for batch in batches]
     shorter = _shortened(network, batches[-1])
     if shorter is not None:
         try:
-            cases.append(Case(shorter, _run(given, shorter)))
+            cases.append(_case(given, shorter))
         except RuntimeError:
             # The dimension has a least size, and half of what was given is below it.
             pass
     return cases
+
+
+def _case(module: nn.Module, inputs: Outputs) -> Case:
+    scores = None
+    if isinstance(module, Deployed) and module.top_k is not None:
+        (scores,) = _run(module.scores, inputs)
+    return Case(inputs, _run(module, inputs), scores)
 
 
 def _shortened(network: Network, inputs: Outputs) -> Outputs | None:
@@ -90,10 +104,11 @@ def _as_tuple(outputs: Any) -> Outputs:
 # --- the forms -------------------------------------------------------------------------------------
 
 
-def check_source(network: Network, folder: Path, cases: Sequence[Case]) -> float:
+def check_source(job: Job) -> float:
     """Runs ``model.py`` with ``weights.safetensors`` where nasdsl can't be imported. Must agree bit for bit."""
     from safetensors.torch import load_file, save_file
 
+    network, folder, cases = job.network, job.folder, job.cases
     tensors = {
         f"{i}.{j}": x.clone().contiguous() for i, case in enumerate(cases) for j, x in enumerate(case.inputs)
     }
@@ -165,27 +180,51 @@ save_file(outputs, f"{folder}/outputs.tmp")
 """
 
 
-def check_pt2(network: Network, path: Path, cases: Sequence[Case]) -> float:
+def check_pt2(job: Job, path: Path) -> float:
     """Reloads a ``.pt2`` file and runs it. Must agree bit for bit."""
     module = read_pt2(path)
-    return _judge(network, path.name, cases, [_run(module, case.inputs) for case in cases], 0.0)
+    found = [_run(module, case.inputs) for case in job.graph_cases]
+
+    def locate(case: Case) -> str | None:
+        return first_program_difference(job.deployed, job.program, case)
+
+    return _judge(job.network, path.name, job.graph_cases, found, 0.0, locate, job.output_names)
 
 
-def check_onnx(
-    network: Network, path: Path, cases: Sequence[Case], program: torch.export.ExportedProgram | None = None
-) -> float:
-    """Runs an ONNX file in onnxruntime. ``program`` is what it was made from, to find where a difference arises."""
+def check_onnx(job: Job, path: Path) -> float:
+    """Runs an ONNX file in onnxruntime, which must agree to 1e-5 of the largest output."""
     session = open_session(path)
-    names = [value.name for value in session.get_inputs()]
+    inputs = [value.name for value in session.get_inputs()]
     found = []
-    for case in cases:
-        given = {name: x.numpy() for name, x in zip(names, case.inputs, strict=True)}
+    for case in job.graph_cases:
+        given = {name: x.numpy() for name, x in zip(inputs, case.inputs, strict=True)}
         found.append(tuple(torch.from_numpy(np.asarray(output)) for output in session.run(None, given)))
 
     def locate(case: Case) -> str | None:
-        return None if program is None else first_onnx_difference(program, path, case)
+        # A difference between network and program comes before one between program and file.
+        earlier = first_program_difference(job.deployed, job.program, case)
+        return earlier or first_onnx_difference(job.program, path, case)
 
-    return _judge(network, path.name, cases, found, ONNX_TOLERANCE, locate)
+    return _judge(job.network, path.name, job.graph_cases, found, ONNX_TOLERANCE, locate, job.output_names)
+
+
+def check_outputs(job: Job, form: str, module: nn.Module) -> float:
+    """Runs another module of the same architecture. Must agree bit for bit."""
+    return _judge(job.network, form, job.cases, [_run(module, case.inputs) for case in job.cases], 0.0)
+
+
+def check_weights(job: Job, path: Path) -> float:
+    """Reads a safetensors file back. Its tensors must be the network's."""
+    from safetensors.torch import load_file
+
+    found, right = load_file(path), job.network.state_dict()
+    for name, tensor in right.items():
+        if name not in found or largest_difference(found[name], tensor):
+            raise failure(
+                "N950",
+                f"`{path.name}` of `{job.network.space_name}` does not give `{name}` back; nothing was exported",
+            )
+    return 0.0
 
 
 # --- judging ----------------------------------------------------------------------------------------
@@ -211,11 +250,18 @@ def _judge(
     found: Sequence[Outputs],
     tolerance: float,
     locate: Callable[[Case], str | None] | None = None,
+    names: Sequence[str] | None = None,
 ) -> float:
-    """The largest difference. Raises NasError (N950) with a table where one is over the tolerance."""
+    """The largest difference. Raises NasError (N950) with a table where one is over the tolerance.
+
+    ``names`` are those of the outputs, where they aren't the network's.
+    """
     findings: list[Finding] = []
     for case, outputs in zip(cases, found, strict=True):
-        for name, right, mine in zip(network.output_names, case.outputs, outputs, strict=True):
+        for name, right, mine in zip(names or network.output_names, case.outputs, outputs, strict=True):
+            if case.scores is not None and not right.is_floating_point():
+                # Two classes may be as likely: what counts is how likely those are that were found.
+                right, mine = case.outputs[0], case.scores.gather(-1, mine)
             scale = float(right.abs().nan_to_num().max()) if right.numel() else 0.0
             allowed = tolerance * max(1.0, scale)
             findings.append(Finding(case, name, largest_difference(right, mine), allowed))
@@ -284,6 +330,26 @@ def _record(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, list[Tenso
         for handle in handles:
             handle.remove()
     return found
+
+
+def first_program_difference(
+    module: nn.Module, program: torch.export.ExportedProgram, case: Case
+) -> str | None:
+    """The first module whose output is another one in its program than where it runs itself, if there is one."""
+    values = _values_of(program, case.inputs)
+    last_of: dict[str, str] = {}
+    for node in program.graph.nodes:
+        stack = list(node.meta.get("nn_module_stack", {}).values())
+        if stack and node.op == "call_function":
+            last_of[stack[-1][0]] = node.name
+    for name, outputs in _record(module, case.inputs).items():
+        # Of a module that is called several times the program has only the last call under its name.
+        if len(outputs) == 1 and name in last_of and last_of[name] in values:
+            difference = largest_difference(outputs[0], values[last_of[name]])
+            if difference > ONNX_TOLERANCE * max(1.0, float(outputs[0].abs().max())):
+                kind = type(module.get_submodule(name)).__name__
+                return f"`{name.removeprefix('network.')}` ({kind}), by {difference:.3g}"
+    return None
 
 
 def first_onnx_difference(program: torch.export.ExportedProgram, path: Path, case: Case) -> str | None:

@@ -82,6 +82,11 @@ class Network(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.architecture.outputs)
 
+    @property
+    def output_shapes(self) -> tuple[Shape, ...]:
+        """Without the batch axis."""
+        return tuple(self.architecture.step(id).shape for _, id in self.architecture.outputs)
+
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         values: dict[int, Tensor] = dict(zip(self.architecture.inputs, inputs, strict=True))
         self._program.run(values, self.scans_as_operators)
@@ -94,7 +99,7 @@ class Network(nn.Module):
         Raises NasError (N954) where a tensor is missing or has another shape.
         """
         done: set[int] = set()
-        for step in _all_steps(self.architecture.steps):
+        for step in all_steps(self.architecture.steps):
             if step.owner is None or step.owner in done or ("owner", step.owner) not in self.blueprint.paths:
                 continue
             if self.catalogue[step.operation].borrows is not None:
@@ -141,7 +146,7 @@ class Network(nn.Module):
 
     def _place_modules(self) -> None:
         steps: dict[Key, Step] = {}
-        for step in _all_steps(self.architecture.steps):
+        for step in all_steps(self.architecture.steps):
             key = _key(step)
             if key in self.blueprint.paths and self.catalogue[step.operation].borrows is None:
                 steps.setdefault(key, step)
@@ -157,8 +162,12 @@ class Network(nn.Module):
 
     def module_of(self, step: Step) -> nn.Module | None:
         """The module that holds a step's weights."""
-        path = self.blueprint.paths.get(_key(step))
+        path = self.module_path(step)
         return self.get_submodule(path) if path is not None else None
+
+    def module_path(self, step: Step) -> str | None:
+        """Where that module is: its name in ``named_modules``."""
+        return self.blueprint.paths.get(_key(step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +332,9 @@ def _reads(step: Step) -> tuple[int, ...]:
     return (*step.inputs, *inner, *step.body.new_states, step.body.output)
 
 
-def _all_steps(steps: Sequence[Step]) -> Iterator[Step]:
+def all_steps(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps of an architecture, and behind a scan those of its body."""
     for step in steps:
         yield step
         if step.body is not None:
-            yield from _all_steps(step.body.steps)
+            yield from all_steps(step.body.steps)

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nasdsl.diagnostics import failure
 from nasdsl.exporting.network import Network
-from nasdsl.exporting.program import export_program, quiet
+from nasdsl.exporting.program import quiet
 from nasdsl.version import VERSION
 
 OPSET = 20
@@ -26,34 +25,23 @@ BATCH = "batch"
 def write_onnx(
     network: Network,
     path: Path,
-    inputs: Sequence[Tensor],
+    program: torch.export.ExportedProgram,
     *,
     opset: int = OPSET,
-    classes: Sequence[str] | None = None,
-    preprocessing: Mapping[str, Any] | None = None,
-    with_preprocessing: bool = False,
-    with_probabilities: bool = False,
-    program: torch.export.ExportedProgram | None = None,
+    output_names: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the file and checks its form (not its numbers).
+    """Writes the program of a network as a file and checks its form (not its numbers).
 
-    Inputs and outputs are named as in the space. The metadata holds ``space``, ``genotype``, ``nasdsl`` (the version)
-    and, as far as given, ``classes`` and ``preprocessing``, each as JSON. With ``with_preprocessing`` the graph
-    normalises its first input itself (``mean`` and ``std``), with ``with_probabilities`` it ends in a softmax.
-    ``program`` is the network's program, if it has been exported already. Raises NasError (N956 to N958).
+    Inputs and outputs are named as in the space. The file knows ``space``, ``genotype``, ``nasdsl`` (the version) and
+    what else is in ``metadata``, each as text or JSON. Raises NasError N957 where a dimension isn't free any more, N958
+    for an opset that wasn't tried.
     """
     if opset not in OPSETS:
         raise failure(
             "N958",
             f"opset {opset} isn't supported",
             help=f"take {OPSETS[0]} to {OPSETS[-1]}; {OPSET} is usual",
-        )
-    if program is None:
-        program = export_program(
-            network,
-            inputs,
-            preprocessing=(preprocessing or {}) if with_preprocessing else None,
-            probabilities=with_probabilities,
         )
     with quiet(), torch.no_grad():
         exported = torch.onnx.export(
@@ -63,20 +51,17 @@ def write_onnx(
             optimize=True,
             verbose=False,
             input_names=list(network.input_names),
-            output_names=list(network.output_names),
+            output_names=list(output_names or network.output_names),
         )
     assert exported is not None
     model = exported.model_proto
     _name_dimensions(model, network)
-    known: dict[str, Any] = {
+    known = {
         "space": network.space_name,
         "genotype": dict(network.genotype),
         "nasdsl": VERSION,
+        **(metadata or {}),
     }
-    if classes is not None:
-        known["classes"] = list(classes)
-    if preprocessing is not None:
-        known["preprocessing"] = dict(preprocessing)
     for name, value in known.items():
         entry = model.metadata_props.add()
         entry.key = name
@@ -123,11 +108,17 @@ def run_onnx(path: Path, inputs: Mapping[str, np.ndarray], threads: int = 1) -> 
     return outputs
 
 
-def open_session(path: Path, threads: int = 1) -> Any:
-    """An onnxruntime session on the CPU."""
+def open_session(path: Path, threads: int = 1, *, profile: Path | None = None, optimise: bool = True) -> Any:
+    """An onnxruntime session on the CPU. ``profile`` is where it notes what each operator takes, as the beginning of a
+    file's name."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

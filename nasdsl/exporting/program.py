@@ -18,14 +18,20 @@ from nasdsl.space.tensor import Shape
 
 
 class Deployed(nn.Module):
-    """A network with what surrounds it in use: its input normalised, its scores turned into probabilities."""
+    """A network with what surrounds it in use: its input normalised, its scores turned into probabilities, the best
+    ``top_k`` of them with their class numbers."""
 
     def __init__(
-        self, network: Network, preprocessing: Mapping[str, Any] | None = None, probabilities: bool = False
+        self,
+        network: Network,
+        preprocessing: Mapping[str, Any] | None = None,
+        probabilities: bool = False,
+        top_k: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.probabilities = probabilities
+        self.top_k = top_k
         self.normalised = preprocessing is not None
         if preprocessing is not None:
             rank = len(network.input_shapes[0].dims)
@@ -33,15 +39,29 @@ class Deployed(nn.Module):
                 self.register_buffer(name, _per_channel(preprocessing, name, rank))
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        scores, others = self._scored(inputs)
+        if self.top_k is not None:
+            best = scores.topk(self.top_k, -1)
+            return (best.values, best.indices, *others)
+        return (scores, *others) if others else scores
+
+    def scores(self, *inputs: Tensor) -> Tensor:
+        """The first output before all but the best are dropped."""
+        return self._scored(inputs)[0]
+
+    def _scored(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         first, *others = inputs
         if self.normalised:
             first = (first - self.get_buffer("mean")) / self.get_buffer("std")
         output = self.network(first, *others)
-        if not self.probabilities:
-            return output
-        if isinstance(output, tuple):
-            return (output[0].softmax(-1), *output[1:])
-        return output.softmax(-1)
+        scores, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
+        return (scores.softmax(-1) if self.probabilities else scores), rest
+
+
+def denormalise(x: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
+    """A batch of normalised inputs [N, ...] as they were before."""
+    mean, std = (_per_channel(preprocessing, name, x.dim() - 1) for name in ("mean", "std"))
+    return x * std + mean
 
 
 def _per_channel(preprocessing: Mapping[str, Any], name: str, rank: int) -> Tensor:
@@ -57,21 +77,14 @@ def _per_channel(preprocessing: Mapping[str, Any], name: str, rank: int) -> Tens
 
 
 def export_program(
-    network: Network,
-    inputs: Sequence[Tensor],
-    *,
-    preprocessing: Mapping[str, Any] | None = None,
-    probabilities: bool = False,
+    network: Network, inputs: Sequence[Tensor], module: nn.Module | None = None
 ) -> torch.export.ExportedProgram:
     """The program of a network, its batch axis and its free dimensions free.
 
-    ``inputs`` are real ones to trace it with. The network must be in eval mode. Raises NasError (N957) where torch
-    can't keep an axis free.
+    ``inputs`` are real ones to trace it with; ``module`` is what is exported where something stands around the network
+    (:class:`Deployed`). The network must be in eval mode. Raises NasError (N957) where torch can't keep an axis free.
     """
-    module: nn.Module = network
-    wrapped = preprocessing is not None or probabilities
-    if wrapped:
-        module = Deployed(network, preprocessing, probabilities)
+    module = network if module is None else module
     examples = tuple(_at_least_two(x) for x in inputs)
     axes = tuple(_free_axes(shape) for shape in network.input_shapes)
     with torch.no_grad(), network.scanning(), quiet():

@@ -17,6 +17,7 @@ from nasdsl.report.tables import short
 
 if TYPE_CHECKING:
     from nasdsl.exporting.export import ExportReport
+    from nasdsl.exporting.figures import Figures
 
 COMPARED = 64
 """So many held-out examples an exported form is compared on."""
@@ -110,9 +111,32 @@ def closing_page(closing: Closing) -> str:
 
 
 def export_lines(report: ExportReport, folder: str) -> Iterator[str]:
-    """What was exported, how far it is from the network, and where it lies."""
+    """What was exported, how far it is from the network, what was measured, and where it lies."""
     for form in report.forms:
-        files = " and ".join(path.name for path in form.files)
-        told = f"differs by at most {form.difference:.1e}" if form.difference else "gives the same numbers"
-        yield f"{form.format:<6}  {files}: {told} on {len(report.cases)} batches of held-out inputs"
+        names = [str(path.relative_to(report.folder)) for path in form.files]
+        files = names[0].partition("/")[0] + "/" if form.format == "hub" else " and ".join(names)
+        if form.lost is not None and form.figures is not None:
+            told = f"loses {form.lost:.2f} points of {form.figures.metric}"
+        elif form.difference is None:
+            told = "the files above, with a model card"
+        else:
+            told = (
+                f"differs by at most {form.difference:.1e}" if form.difference else "gives the same numbers"
+            )
+            told += f" on {len(report.cases)} batches of held-out inputs"
+        yield f"{form.name:<11}  {files}: {told}"
+    yield from figure_lines([form.figures for form in report.forms if form.figures is not None])
     yield f"the files are in {folder}; its README.md says how to load them"
+
+
+def figure_lines(figures: Sequence[Figures]) -> Iterator[str]:
+    """ONNX files beside each other: the metric, the time of one example, the size."""
+    if not figures:
+        return
+    metric = figures[0].metric or ""
+    yield f"{'file':<16}  {'validation':>10}  {'held-out':>8}  {'ms':>8}  {'kB':>8}   ({metric}; one example, one thread)"
+    for one in figures:
+        yield (
+            f"{one.file:<16}  {one.validation or 0:>10.4f}  {one.test or 0:>8.4f}  {one.milliseconds:>8.3f}"
+            f"  {one.bytes / 1000:>8.1f}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nasdsl import pipeline
+from nasdsl import pipeline, resources
 from nasdsl.cli.app import app
 
 RUN = "runs/quickstart-digits-gdas-0"
@@ -128,6 +129,7 @@ def test_any_architecture_is_trained_and_exported(there: Path) -> None:
     assert not (there / "taken" / "home" / "model.onnx").exists()
 
 
+ONE = json.dumps(dict(pipeline.load(resources.spaces() / "quickstart.nas").sample(1)))
 BAD = [
     (["search", "quickstart", "--task", "digist"], 1, "did you mean `digits`?"),
     (["search", "quickstart", "--strategy", "gdsa"], 1, "did you mean `gdas`?"),
@@ -156,10 +158,27 @@ BAD = [
     (["train", "run", "-g", "{}"], 1, "N984"),
     (["train", "run"], 1, "N937"),
     (["train", "damaged"], 1, "error[N"),
-    (["export", "missing"], 1, "N937"),
+    (["export", "missing"], 1, "N980"),
+    (["export", "runs/missing"], 1, "N937"),
     (["export", "run"], 1, "nasdsl train run"),
     (["export", "damaged"], 1, "N938"),
-    (["export", "run", "--format", "tflite"], 2, "tflite"),
+    (["export", "run", "--format", "tflite"], 1, "N959"),
+    (["export", "run", "--format", "python,onxx"], 1, "did you mean `onnx`?"),
+    (["export", "run", "--weights", "trainde"], 1, "did you mean `trained`?"),
+    (["export", "run", "--set", "classes=3"], 1, "N984"),
+    (["export", "run", "--weights", "inherited"], 1, "N937"),
+    (["export", "quickstart"], 1, "which one?"),
+    (["export", "quickstart", "-g", ONE, "--weights", "trained"], 1, "N1076"),
+    (["export", "quickstart", "-g", ONE, "--weights", "one.txt"], 1, "no safetensors file"),
+    (["export", "quickstart", "-g", ONE, "--precision", "int8"], 1, "N1074"),
+    (["export", "quickstart", "-g", ONE, "--precision", "int4"], 1, "N1071"),
+    (["export", "quickstart", "-g", ONE, "--format", "python", "--top-k", "3"], 1, "add onnx to the formats"),
+    (["export", "quickstart", "-g", ONE, "--format", "python", "--opset", "18"], 1, "N1071"),
+    (["export", "quickstart", "-g", ONE, "--top-k", "11"], 1, "the best 11 of 10 classes"),
+    (["export", "quickstart", "-g", ONE, "--with-preprocessing"], 1, "N956"),
+    (["export", "quickstart", "-g", ONE, "--opset", "9"], 1, "N958"),
+    (["export", "quickstart", "-g", ONE, "--task", "digist"], 1, "did you mean `digits`?"),
+    (["export", "quickstart", "-g", ONE, "-o", "one.txt"], 1, "N961"),
 ]
 
 
@@ -235,3 +254,68 @@ def test_ctrl_c_ends_a_search_cleanly_and_the_same_command_goes_on(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert (tmp_path / RUN / "genotype.json").exists()
     assert "searching" not in done.stdout, "it began anew"
+
+
+def test_weights_are_trained_inherited_fresh_or_from_a_file(there: Path) -> None:
+    _, out, _ = nasdsl("export", RUN, "-f", "python", "-o", "out/trained")
+    assert out.startswith("weights trained on digits; held-out accuracy 0.")
+    code, out, err = nasdsl(
+        "export", RUN, "-f", "nas,python", "--weights", "inherited", "-o", "out/inherited"
+    )
+    assert code == 0, err
+    assert "inherited from the supernet, batch norm re-estimated on digits" in out
+    first, second = (
+        json.loads((there / "out" / name / "metrics.json").read_text()) for name in ("trained", "inherited")
+    )
+    assert first["genotype"] == second["genotype"]
+    assert "inherited" in second["weights"]
+    (folder,) = {p.parent for p in (there / "out" / "inherited").glob("architecture.*")}
+    # A text with its weights is exported again, and another genotype of the run.
+    code, out, err = nasdsl(
+        "export", folder / "architecture.nas", "--weights", folder / "architecture.safetensors", "-f", "python",
+        "--task", "digits", "-o", "out/again",
+    )  # fmt: skip
+    assert code == 0, err
+    again = json.loads((there / "out" / "again" / "metrics.json").read_text())
+    assert again["metrics"] == second["metrics"]
+    code, out, err = nasdsl("export", RUN, "-g", ONE, "-f", "safetensors", "-o", "out/other")
+    assert code == 0, err
+    assert "inherited" in out
+    assert nasdsl("export", RUN, "-g", ONE, "--weights", "trained")[0] == 1
+    code, out, err = nasdsl(
+        "export", "quickstart", "-g", ONE, "-f", "python", "--seed", "3", "-o", "out/fresh"
+    )
+    assert code == 0, err
+    assert out.startswith("weights fresh, by seed 3\n")
+
+
+def test_somebody_with_onnxruntime_alone_classifies_an_image(there: Path) -> None:
+    """The lines of the README, on an image that the network has never seen, where torch and nasdsl can't be imported."""
+    options = ["-f", "onnx", "--with-preprocessing", "--with-probabilities", "-o", "taken/away"]
+    code, _, err = nasdsl("export", RUN, *options)
+    assert code == 0, err
+    folder = there / "taken" / "away"
+    (code_block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len(code_block.splitlines()) <= 10
+    blocked = "import sys\nsys.modules['nasdsl'] = sys.modules['torch'] = None\n"
+    seen = (
+        "\nprint(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'nasdsl', 'sklearn'}))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", blocked + code_block + seen],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, modules = shown.stdout.splitlines()
+    assert modules == "['nasdsl', 'torch']"  # the names that are blocked
+    # The file holds one of the images as they are in the data set, grey values and all.
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    image = np.load(folder / "example.npz")["image"]
+    stored = load_digits().images
+    (place,) = np.flatnonzero(np.abs(stored - image[0, 0]).max((1, 2)) < 1e-3)
+    assert said in {str(i) for i in range(10)}
+    assert stored[place].max() == 16

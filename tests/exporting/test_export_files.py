@@ -17,7 +17,7 @@ from torch import Tensor
 
 import nasdsl
 from nasdsl.diagnostics import NasError
-from nasdsl.exporting import export as module
+from nasdsl.exporting import forms as module
 from nasdsl.exporting.export import ExportReport, export
 from nasdsl.exporting.gate import largest_difference
 from nasdsl.exporting.latency import onnx_latency
@@ -61,7 +61,15 @@ def code_of(readme: str, starts: str) -> str:
 
 
 def test_the_report_and_its_files(exported: ExportReport) -> None:
-    names = ["model.py", "weights.safetensors", "model.onnx", "model.pt2", "metrics.json", "README.md"]
+    names = [
+        "model.py",
+        "weights.safetensors",
+        "model.onnx",
+        "model.pt2",
+        "metrics.json",
+        "example.npz",
+        "README.md",
+    ]
     assert [path.name for path in exported.files] == names
     assert sorted(path.name for path in exported.folder.iterdir()) == sorted(names)
     assert exported.form("python").difference == 0
@@ -96,8 +104,9 @@ def test_somebody_with_onnxruntime_alone_classifies_an_image(exported: ExportRep
     shown = subprocess.run(
         [sys.executable, "-c", blocked], cwd=exported.folder, capture_output=True, text=True, check=True
     )
+    (image, *_) = cases.inputs(net, batch=7)
     with torch.no_grad():
-        assert shown.stdout.strip() == CLASSES[int(net(torch.zeros(1, 1, 8, 8)).argmax())]
+        assert shown.stdout.strip() == CLASSES[int(net(image[:1]).argmax())]
 
 
 def test_the_onnx_file(exported: ExportReport, net: Network) -> None:
@@ -143,12 +152,39 @@ def test_free_lengths_stay_free_in_every_form(tmp_path: Path) -> None:
 def test_preprocessing_and_probabilities_in_the_graph(net: Network, tmp_path: Path) -> None:
     given = cases.inputs(net, batch=3)
     export(
-        net, tmp_path / "p", ["onnx"], sample_inputs=given, preprocessing=PREPROCESSING,
+        net, tmp_path / "p", ["onnx", "pt2"], sample_inputs=given, preprocessing=PREPROCESSING,
         with_preprocessing=True, with_probabilities=True, opset=18,
     )  # fmt: skip
     (found,) = run_onnx(tmp_path / "p" / "model.onnx", {"image": given[0].numpy()})
     (scores,) = cases.outputs(net, ((given[0] - 0.5) / 0.25,))
     torch.testing.assert_close(torch.from_numpy(found), scores.softmax(-1))
+    # The example is as stored: normalised, it is what the network was checked on.
+    stored = np.load(tmp_path / "p" / "example.npz")["image"]
+    torch.testing.assert_close((torch.from_numpy(stored) - 0.5) / 0.25, given[0][:1])
+
+
+def test_the_best_classes_in_the_graph(net: Network, tmp_path: Path) -> None:
+    given = cases.inputs(net, batch=5)
+    report = export(
+        net,
+        tmp_path / "p",
+        ["onnx", "pt2"],
+        sample_inputs=given,
+        classes=CLASSES,
+        with_probabilities=True,
+        top_k=3,
+    )
+    (scores,) = cases.outputs(net, given)
+    values, classes = run_onnx(tmp_path / "p" / "model.onnx", {"image": given[0].numpy()})
+    best = scores.softmax(-1).topk(3, -1)
+    torch.testing.assert_close(torch.from_numpy(values), best.values)
+    assert np.array_equal(classes, best.indices.numpy())
+    assert report.form("pt2").difference == 0
+    code = code_of((tmp_path / "p" / "README.md").read_text(), "onnxruntime")
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "p", capture_output=True, text=True, check=True
+    )
+    assert list(eval(shown.stdout)) == [CLASSES[i] for i in best.indices[0]]
 
 
 # --- the gate ---------------------------------------------------------------------------------------

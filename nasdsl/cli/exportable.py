@@ -1,0 +1,185 @@
+"""What ``nasdsl export`` is given: a run, the folder of a trained network or a ``.nas`` file; and where weights come from.
+
+============= =========================================================================================
+``trained``   of the run's trained winner, or of the network's folder
+``inherited`` the supernet's of the run, with batch norm re-estimated on the task's training part
+``fresh``     drawn anew, by the seed
+a file        a safetensors file with the names of the network, such as an earlier export has
+============= =========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasdsl.cli import networks, options
+from nasdsl.diagnostics import did_you_mean, failure
+
+if TYPE_CHECKING:
+    from nasdsl.exporting.network import Network
+    from nasdsl.language.builder import Limits
+    from nasdsl.pipeline import SearchSpace
+    from nasdsl.space.choice import Genotype
+    from nasdsl.training.tasks import Task
+
+TRAINED, INHERITED, FRESH = "trained", "inherited", "fresh"
+SOURCES = (TRAINED, INHERITED, FRESH)
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network with what is known of it. ``weights`` says where they come from; ``metric`` is its score on the
+    held-out part of the task, where that was measured when it was trained."""
+
+    network: Network
+    space: SearchSpace
+    weights: str
+    task: Task | None
+    metric: float | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The options of the command that say what is exported."""
+
+    genotype: str | None = None
+    weights: str | None = None
+    task: str | None = None
+    seed: int = 0
+    settings: tuple[str, ...] = ()
+    space_name: str | None = None
+
+
+def find(what: str, wish: Wish, bounds: list[str] | None) -> Exportable:
+    """What is to be exported. Raises NasError N937 where the folder doesn't have it, N1076 for weights that can't be."""
+    if wish.weights is not None and wish.weights not in SOURCES and not Path(wish.weights).is_file():
+        help = did_you_mean(wish.weights, SOURCES) or f"there are {', '.join(SOURCES)}, or a safetensors file"
+        raise failure("N1076", f"there are no weights `{wish.weights}`", help)
+    if not Path(what).is_dir() and (Path(what).exists() or not _looks_like_folder(what)):
+        return _of_file(what, wish, bounds)
+    if wish.settings or wish.space_name:
+        raise failure(
+            "N984", f"`{what}` is a folder: its space is that of the run", "leave --set and --space out"
+        )
+    folder, limits = Path(what), options.limits(bounds)
+    trained = (folder / networks.NETWORK).is_file() or (folder / "network" / networks.NETWORK).is_file()
+    source = wish.weights
+    if source is None:
+        ended = (folder / "genotype.json").is_file()
+        source = TRAINED if trained or not ended else INHERITED
+        if wish.genotype is not None and ended:
+            source = INHERITED
+    if source == TRAINED:
+        return _trained(folder, wish, limits)
+    return _of_run(folder, source, wish, limits)
+
+
+def _looks_like_folder(what: str) -> bool:
+    return Path(what).suffix == "" and Path(what).parent != Path()
+
+
+def _trained(folder: Path, wish: Wish, limits: Limits) -> Exportable:
+    from nasdsl.training import load_task
+
+    if wish.genotype is not None:
+        raise failure(
+            "N1076",
+            f"the trained network in `{folder}` has a genotype already",
+            "leave -g out, or take --weights inherited",
+        )
+    stored = networks.read_network(folder, limits)
+    task = load_task(wish.task or stored.task)
+    task.check(stored.space)
+    task = task.ordered(stored.space)
+    metric = stored.metric if task.name == stored.task else None
+    return Exportable(stored.network, stored.space, f"trained on {stored.task}", task, metric)
+
+
+def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
+    """The winner of a run, or another genotype of its space, with weights that weren't trained for it."""
+    from nasdsl.training import load_task
+
+    if (run / networks.NETWORK).is_file() and not (run / "config.toml").is_file():
+        raise failure(
+            "N1076",
+            f"`{run}` is one network, and not the run in which it was found: it has no weights but its own",
+            f"leave --weights out, or export the .nas file in {run / 'space'}",
+        )
+    winner = networks.read_winner(run, limits)
+    genotype = winner.genotype
+    if wish.genotype is not None:
+        genotype = winner.space.genotype(networks.read_genotype(wish.genotype))
+    task = load_task(wish.task or winner.settings.task)
+    task.check(winner.space)
+    task = task.ordered(winner.space)
+    if source != INHERITED:
+        network, words = _with_weights(winner.space, genotype, source, wish.seed)
+        return Exportable(network, winner.space, words, task)
+    from nasdsl.searching.inherited import inherited
+
+    supernet = inherited(run, winner.space, winner.settings, genotype, task)
+    network = winner.space.network(genotype).inherit(supernet.weights_of)
+    words = f"inherited from the supernet, batch norm re-estimated on {task.name}"
+    return Exportable(network, winner.space, words, task)
+
+
+def _of_file(file: str, wish: Wish, bounds: list[str] | None) -> Exportable:
+    """An architecture of a ``.nas`` file."""
+    from nasdsl.training import load_task
+
+    if wish.weights in (TRAINED, INHERITED):
+        raise failure(
+            "N1076",
+            f"`{file}` is a text, and no run: it has no {wish.weights} weights",
+            "leave --weights out for fresh ones, or name a safetensors file",
+        )
+    space = options.load_space(file, wish.settings, wish.space_name, bounds)
+    if wish.genotype is None and space.choices:
+        raise failure(
+            "N988",
+            f"`{space.name}` is a space of {space.count()} architectures: which one?",
+            f'name it with -g, such as -g "$(nasdsl sample {file})"',
+        )
+    genotype = space.genotype(networks.read_genotype(wish.genotype or "{}"))
+    task = None if wish.task is None else load_task(wish.task)
+    if task is not None:
+        task.check(space)
+        task = task.ordered(space)
+    network, words = _with_weights(space, genotype, wish.weights or FRESH, wish.seed)
+    return Exportable(network, space, words, task)
+
+
+def _with_weights(space: SearchSpace, genotype: Genotype, source: str, seed: int) -> tuple[Network, str]:
+    """A network with fresh weights or those of a file, and the words for where they are from."""
+    from nasdsl.training.seeds import initialise
+
+    network = space.network(genotype)
+    if source == FRESH:
+        initialise(network, seed)
+        return network, f"fresh, by seed {seed}"
+    read_weights(network, Path(source))
+    return network, f"from {Path(source).name}"
+
+
+def read_weights(network: Network, path: Path) -> None:
+    """The tensors of a safetensors file. Raises NasError N1076 where they aren't the network's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: Mapping[str, Any] = load_file(path)
+    except (OSError, SafetensorError) as fault:
+        raise failure("N1076", f"`{path}` is no safetensors file: {fault}") from None
+    own = network.state_dict()
+    names = [*(name for name in own if name not in tensors), *(name for name in tensors if name not in own)]
+    names += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    if names:
+        raise failure(
+            "N1076",
+            f"the weights in `{path}` are those of another network: `{names[0]}` doesn't fit",
+            "`nasdsl export --format nas` writes a file with the weights that fit it",
+        )
+    network.load_state_dict(dict(tensors))
