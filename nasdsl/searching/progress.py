@@ -14,6 +14,8 @@ class Progress:
     epoch: int = 0
     step: int = 0
     """Weight steps of the epoch that were made."""
+    reported: dict[str, float] | None = None
+    """What the strategy reported as the epoch began; None before."""
     rewarded: int = 0
     """Steps of the phase of rewards after them."""
     reward: float = 0.0
@@ -27,6 +29,7 @@ class Progress:
         self.epoch += 1
         self.step = self.rewarded = 0
         self.reward = 0.0
+        self.reported = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -93,7 +93,7 @@ def search(
         unkept = Unkept(remembers=settings.on_divergence == "rollback")
         with stopping() as stop:
             return Search(space, task, settings, device, unkept, on_event, stop).run()
-    with Run.open(folder, settings, space, device=device, warn=warn) as run, stopping() as stop:
+    with stopping() as stop, Run.open(folder, settings, space, device=device, warn=warn) as run:
         return Search(space, task, settings, device, run, on_event, stop).run()
 
 
@@ -193,6 +193,8 @@ class Search:
         """Weight and architecture steps, then rewards, where the strategy has any; from where the epoch was left."""
         progress, batches = self.progress, self.batches
         reported = self.strategy.start_epoch(epoch, self.settings.search.epochs)
+        if progress.reported is None:  # else the epoch began in another process
+            progress.reported = reported
         order = batches.order("weights", batches.weights, epoch)
         other = batches.order("architecture", batches.held_out, epoch)
         self.supernet.train()
@@ -208,10 +210,10 @@ class Search:
             progress.reward += self.steps.reward_step(epoch, progress.rewarded)
             progress.rewarded += 1
             self.after_step()
-        self.close_epoch(self.rate((epoch + 1) * len(order) - 1), reported)
+        self.close_epoch(self.rate((epoch + 1) * len(order) - 1))
         self.after_step()
 
-    def close_epoch(self, rate: float, reported: Mapping[str, float]) -> None:
+    def close_epoch(self, rate: float) -> None:
         progress = self.progress
         weights, architecture = self.steps.weights.watch.totals(), self.steps.architecture.totals()
         about = {"epoch": progress.epoch + 1, "loss": weights.mean_loss, "metric": weights.mean_metric}
@@ -219,7 +221,11 @@ class Search:
             about["architecture_loss"] = architecture.mean_loss
         if progress.rewarded:
             about["reward"] = progress.reward / progress.rewarded
-        self.tell(epoch_event(self.space, about | {"lr": rate, **reported}, self.strategy.probabilities()))
+        self.tell(
+            epoch_event(
+                self.space, about | {"lr": rate, **(progress.reported or {})}, self.strategy.probabilities()
+            )
+        )
         progress.next_epoch()
         self.steps.weights.watch.start()
         self.steps.architecture.start()
