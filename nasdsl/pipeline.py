@@ -26,10 +26,14 @@ from nasdsl.operations import catalogue
 from nasdsl.space.choice import Taken
 from nasdsl.space.size import Rational
 from nasdsl.space.space import Space
+from nasdsl.space.tensor import Shape
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nasdsl.exporting.export import ExportReport
     from nasdsl.exporting.network import Network
+    from nasdsl.lifting import Lifted
     from nasdsl.searching import SearchResult
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
@@ -203,3 +207,18 @@ def export(
     from nasdsl.exporting.export import export as write
 
     return write(network, folder, formats, sample_inputs=sample_inputs, **options)
+
+
+# --- torch module to text ---------------------------------------------------------------------------
+
+
+def lift(module: nn.Module, shapes: Sequence[Shape], *, name: str = "") -> Lifted:
+    """The way back: a torch module as the text of a ``.nas`` file, repeats found and named.
+
+    ``shapes`` are those of its inputs without the batch axis. The result holds the text, its space, and the network
+    with the module's weights, which was seen to compute the same numbers. Raises NasError N1085 for what the language
+    can't say, each by name; see :func:`nasdsl.lifting.lift`.
+    """
+    from nasdsl.lifting import lift as read_module
+
+    return read_module(module, shapes, loads, name=name)

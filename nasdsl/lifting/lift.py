@@ -18,53 +18,13 @@ from nasdsl.lifting.scopes import gather
 from nasdsl.lifting.trace import BATCH, trace
 from nasdsl.lifting.translate import translate
 from nasdsl.lifting.weights import match_weights
-from nasdsl.lifting.write import write
+from nasdsl.lifting.write import RESERVED, write
 from nasdsl.operations import catalogue
 from nasdsl.space.size import Size
 from nasdsl.space.space import Space
 from nasdsl.space.tensor import Shape
 
 TOLERANCE = 1e-5
-RESERVED = frozenset(
-    [
-        "space",
-        "op",
-        "cell",
-        "input",
-        "return",
-        "choose",
-        "of",
-        "for",
-        "in",
-        "if",
-        "else",
-        "then",
-        "repeat",
-        "chain",
-        "scan",
-        "shared",
-        "require",
-        "from",
-        "import",
-        "as",
-        "and",
-        "or",
-        "not",
-        "true",
-        "false",
-        "any",
-        "sum",
-        "mean",
-        "max",
-        "min",
-        "concat",
-        "unused",
-        "len",
-        "round",
-        "int",
-        "none",
-    ]
-)
 FREE_SIZES = (13, 11)
 """What a free dimension is while the module is traced, and again while the numbers are compared."""
 
@@ -86,20 +46,20 @@ def lift(
     """Turns a torch module into the text of a `.nas` file.
 
     ``shapes`` are those of its inputs without the batch axis; a dimension may be a free name. ``compile`` makes a space
-    of a text. The module is looked at in evaluation mode, and left in it.
+    of a text. The module is looked at on the CPU and in evaluation mode, and left so.
 
     Raises NasError: N1085 for what the language can't say, each by name, N1086 where torch can't trace the module,
     N1087 where the lifted network doesn't compute the same numbers.
     """
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    if device.type != "cpu":
-        module = module.to("cpu")
+    names = {str(d) for shape in shapes for d in shape.dims if isinstance(d, Size)}
+    if len(names) > 1:
+        raise failure("N1086", f"one dimension can be free, and there are {', '.join(sorted(names))}")
+    module.to("cpu")
     traced = trace(module, _examples(shapes, FREE_SIZES[0]))
     outputs = translate(traced)
     root = gather(outputs)
     definitions = define(root, catalogue(), frozenset({*RESERVED, *catalogue()}))
     title = type(module).__name__
-    names = {str(d) for shape in shapes for d in shape.dims if isinstance(d, Size)}
     free = dict.fromkeys(FREE_SIZES[:1], names.pop()) if names else {}
     unformatted = write(
         root,

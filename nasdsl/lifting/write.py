@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from nasdsl.lifting.call import ARITHMETIC, INPUT, SUM, Call, Setting
+from nasdsl.language.tokens import KEYWORDS
+from nasdsl.lifting.call import ARITHMETIC, SUM, Call, Setting
 from nasdsl.lifting.definitions import Definition, Key, default_of, free_name, numbers, snake_case
 from nasdsl.lifting.scopes import Scope
 from nasdsl.space.operation import Catalogue
 
 LONG = 90
 """A pipe longer than this gets a line for each step of the module's own structure."""
+
+RESERVED = frozenset({*KEYWORDS, "repeat", "chain", "scan", "unused", "len", "min", "round", "count"})
+"""Words that name something else in a file."""
 
 
 def write(
@@ -27,7 +31,7 @@ def write(
     texts = [_operation(d, definitions, catalogue) for d in dict.fromkeys(definitions.values())]
     body = _Body(root, definitions, catalogue, {}, frozenset())
     lines = [
-        f"  input {call.name}: {'int' if call.whole_numbers else ''}[{', '.join(_size(d, free) for d in call.shape)}]"
+        f"  input {body.names[call]}: {'int' if call.whole_numbers else ''}[{', '.join(_size(d, free) for d in call.shape)}]"
         for call in root.inputs
     ]
     classes = _classes(root)
@@ -36,7 +40,7 @@ def write(
         parameters = f"(classes = {classes})"
         body.words[_place_of(root, root.outputs[0]), "features", 0] = "classes"
     statements = body.statements()
-    lines += body.operations
+    lines += [*body.operations, ""] if body.operations else []
     lines += [f"  {line}" for line in statements]
     texts.append(f"space {name}{parameters} {{\n" + "\n".join(lines) + "\n}")
     comment = "".join(f"# {line}\n" for line in head.splitlines())
@@ -106,12 +110,13 @@ class _Body:
                 self.reads[x] = self.reads.get(x, 0) + 1
         for x in scope.outputs:
             self.reads[x] = self.reads.get(x, 0) + 1
-        self.taken = {*parameters, *(d.name for d in definitions.values()), *catalogue}
+        self.taken = {*RESERVED, *parameters, *(d.name for d in definitions.values()), *catalogue}
         self.taken |= set(dimensions or ())
         self.names: dict[Call, str] = {}
         self.operations: list[str] = []
         self.inputs = [
-            self._name(x, x.name if x.operation == INPUT and x.name else "x") for x in scope.inputs
+            self._name(x, (x.name if scope.place is None and x.name not in RESERVED else None) or "x")
+            for x in scope.inputs
         ]
         chain = self.pipe(scope.outputs[0]) if len(scope.inputs) == 1 and scope.place is not None else None
         names_input = dimensions is not None
@@ -307,7 +312,8 @@ class _Body:
             else:
                 name = free_name("block", lambda text: text not in self.taken)
                 self.taken.add(name)
-                self.operations.append(f"  op {name} = {' -> '.join(steps[i : i + width])}")
+                group, _ = self._repeated(steps[i : i + width], items[i : i + width])
+                self.operations.append(f"  op {name} = {' -> '.join(group)}")
                 parts.append(f"repeat({name}, {count})")
             i += width * count
         return parts, breaks
