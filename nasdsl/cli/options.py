@@ -90,9 +90,30 @@ ConfigOption = Annotated[
     typer.Option(
         "-c",
         "--config",
-        metavar="KEY=VALUE",
-        help="Set an entry of the configuration, such as search.lr=0.05. Repeatable.",
+        metavar="KEY=VALUE|FILE",
+        help="Set an entry of the configuration, such as search.lr=0.05, or those of a TOML file. Repeatable.",
         show_default=False,
+    ),
+]
+
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="A published recipe for training a network: darts_cifar10, nasbench201, …",
+        show_default=False,
+    ),
+]
+
+PresetOption = Annotated[
+    str, typer.Option("--preset", metavar="NAME", help="The published settings, or those of a short demo.")
+]
+
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        "--strategy", metavar="NAME", help="Who decides what is trained and what wins: gdas, random, …"
     ),
 ]
 
@@ -158,13 +179,18 @@ def limits(settings: Iterable[str] | None) -> Limits:
 
 
 def load_space(
-    file: str, settings: Iterable[str] | None, space: str | None, bounds: Iterable[str] | None
+    file: str,
+    settings: Iterable[str] | None,
+    space: str | None,
+    bounds: Iterable[str] | None,
+    config: Iterable[str] | None = None,
 ) -> SearchSpace:
     """The space that the options of a command describe; its warnings go to standard error."""
     from nasdsl import pipeline
+    from nasdsl.cli.configuration import parameters_of_files
 
     path = files.find_space(file)
-    values = parameters(settings)
+    values = (parameters_of_files(config) if config else {}) | parameters(settings)
     if path.suffix == ".json":
         return _read_graph(path, values)
     within = limits(bounds)

@@ -7,18 +7,16 @@ from typing import Annotated
 
 import typer
 
-from nasdsl.cli import errors, options
+from nasdsl.cli import configuration, errors, options
 
 
 def command(
+    context: typer.Context,
     file: options.FileArgument,
     task: options.TaskOption = "digits",
-    strategy: Annotated[
-        str, typer.Option(metavar="NAME", help="Who decides what is trained and what wins: gdas, random, …")
-    ] = "gdas",
-    preset: Annotated[
-        str, typer.Option(metavar="NAME", help="The published settings, or those of a short demo.")
-    ] = "published",
+    strategy: options.StrategyOption = "gdas",
+    preset: options.PresetOption = "published",
+    recipe: options.RecipeOption = None,
     epochs: options.EpochsOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
@@ -43,29 +41,19 @@ def command(
         nasdsl search quickstart --task digits --strategy gdas --preset demo
         nasdsl search mine.nas --task digits --strategy random --epochs 20 --seed 3 -o runs/mine
         nasdsl search quickstart -c options.lr=0.03 -c search.lr=0.05
+        nasdsl search quickstart -c mine.toml        # `nasdsl config` prints one to start from
     """
-    space = options.load_space(file, settings, space_name, limits)
+    space = options.load_space(file, settings, space_name, limits, config)
     from nasdsl.report.progress import Progress
-    from nasdsl.searching import Interrupted, search, settings_for
+    from nasdsl.searching import Interrupted, search
     from nasdsl.training import load_task
 
     options.use_threads(threads)
-    found = load_task(task)
-    assignments = list(config or ())
-    if epochs is not None:
-        assignments.insert(0, f"search.epochs={epochs}")
-    chosen = settings_for(
-        strategy,
-        preset=preset,
-        assignments=assignments,
-        space=space.name,
-        parameters=options.plain(options.parameters(settings)),
-        task=task,
-        seed=seed,
-        device=device,
-        precision=str(precision),
+    chosen = configuration.search_settings(
+        context, space, strategy=strategy, preset=preset, recipe=recipe, epochs=epochs, config=config
     )
-    folder = output or Path("runs") / f"{space.name}-{task}-{strategy}-{seed}"
+    found = load_task(chosen.task)
+    folder = output or Path("runs") / f"{space.name}-{chosen.task}-{chosen.strategy}-{chosen.seed}"
     progress = Progress(indent="")
     progress.metric = found.objective.name
     try:

@@ -9,9 +9,11 @@ from pydantic import Field, create_model
 
 from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.searching.strategy import STRATEGIES, Strategy
-from nasdsl.training.config import Config, override
+from nasdsl.training.config import Config, override, put, validated
 from nasdsl.training.device import Precision
+from nasdsl.training.entries import Entry
 from nasdsl.training.recipe import Recipe
+from nasdsl.training.recipes import published
 
 Number = int | float | str  # exact rationals that are no whole number are written as text, "1/3"
 
@@ -63,21 +65,35 @@ TRAINING_PRESETS: dict[str, Sequence[str]] = {
 
 
 def settings_for(
-    strategy: str, *, preset: str = "published", assignments: Sequence[str] = (), **entries: Any
+    strategy: str,
+    *,
+    preset: str = "published",
+    recipe: str = "",
+    entries: Sequence[Entry] = (),
+    epochs: int | None = None,
+    assignments: Sequence[str] = (),
+    **given: Any,
 ) -> SearchSettings:
-    """The settings of a strategy: its published recipe and options, changed by a preset, then by ``entries``
-    (``task="digits"``), then by assignments such as ``search.epochs=30``.
+    """The settings of a search. In this order, later ones winning: the strategy's published recipe and options, a preset,
+    a published ``recipe`` for the winner's training, ``entries`` of files, fields by name (``task="digits"``),
+    ``epochs`` of the search (to which its schedule is stretched), assignments such as ``search.lr=0.05``.
 
-    Raises NasError: N940 for an unknown strategy, N941 for an unknown preset, N920 to N922 for an assignment.
+    Raises NasError: N940 for an unknown strategy, N941 for an unknown preset, N1020 for an unknown recipe, N920 to N922
+    for an entry or an assignment.
     """
     kind = STRATEGIES.find(strategy)
     if preset not in kind.presets:
         help = did_you_mean(preset, kind.presets) or f"there are: {', '.join(kind.presets)}"
         raise failure("N941", f"strategy `{strategy}` has no preset `{preset}`", help)
-    plain = settings_type(kind).model_validate({"strategy": strategy})
-    changed = override(plain, [*TRAINING_PRESETS.get(preset, ()), *kind.presets[preset]])
-    given = changed.model_dump() | entries
-    return override(type(plain).model_validate(given), assignments)
+    settings = settings_type(kind).model_validate({"strategy": strategy})
+    settings = override(settings, [*TRAINING_PRESETS.get(preset, ()), *kind.presets[preset]])
+    if recipe:
+        settings = settings.model_copy(update={"training": published(recipe)})
+    settings = put(settings, [entry for entry in entries if entry.key != "strategy"])
+    settings = validated(type(settings), settings.model_dump() | given)
+    if epochs is not None:
+        settings = settings.model_copy(update={"search": settings.search.lasting(epochs)})
+    return override(settings, assignments)
 
 
 def settings_type(kind: type[Strategy]) -> type[SearchSettings]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
-from nasdsl.diagnostics import NasError, did_you_mean, failure
+from nasdsl.diagnostics import NasError, Span, did_you_mean, failure
+from nasdsl.training.entries import Entry, read_entries
 
 
 class Config(BaseModel):
@@ -31,38 +33,39 @@ def override(config: C, assignments: Sequence[str]) -> C:
     Raises NasError: N920 for a key that is not there, with the nearest one; N921 for a value that doesn't fit;
     N922 for something that is no assignment.
     """
+    return put(config, [assignment(text) for text in assignments])
+
+
+def assignment(text: str) -> Entry:
+    """``training.lr=0.05``; the value is read as TOML where it is that. Raises NasError N922."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise failure("N922", f"`{text}` sets nothing", "write `key=value`, as in `training.lr=0.05`")
+    return Entry(key.strip(), _parse(value.strip()))
+
+
+def put(config: C, entries: Iterable[Entry]) -> C:
+    """The configuration with entries put in, later ones winning. Raises NasError N920 and N921, at the entry's place."""
     values = config.model_dump()
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise failure(
-                "N922", f"`{assignment}` sets nothing", "write `key=value`, as in `training.lr=0.05`"
-            )
-        _put(config, values, key, _parse(text.strip()))
-    return validated(type(config), values)
+    places: dict[str, Span | None] = {}
+    for entry in entries:
+        places[_put(config, values, entry)] = entry.span
+    return validated(type(config), values, places)
 
 
 def read_toml(config: C, path: Path) -> C:
     """The configuration with the entries of a TOML file put in. Raises NasError N920, N921, N923 (not TOML)."""
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise failure("N923", f"can't read `{path}`: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise failure("N923", f"`{path}` is not TOML: {error}") from None
-    values = config.model_dump()
-    for key, value in _flat(entries):
-        _put(config, values, key, value)
-    return validated(type(config), values)
+    return put(config, read_entries(path))
 
 
-def validated(kind: type[C], values: Mapping[str, Any]) -> C:
-    """A configuration from plain values. Raises NasError N920 or N921 with the key, its explanation and what is wrong."""
+def validated(kind: type[C], values: Mapping[str, Any], places: Mapping[str, Span | None] | None = None) -> C:
+    """A configuration from plain values. Raises NasError N920 or N921 with the key, its explanation and what is wrong;
+    ``places`` says where keys were set."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise NasError(*(d for e in error.errors() for d in _explain(kind, e).diagnostics)) from None
+        found = (_explain(kind, e, places or {}) for e in error.errors())
+        raise NasError(*(d for e in found for d in e.diagnostics)) from None
 
 
 def write_toml(config: Config, *, explained: bool = False) -> str:
@@ -80,11 +83,26 @@ def _write(config: Config, prefix: str, lines: list[str], explained: bool) -> No
             tables.append((name, value))
             continue
         if explained and field.description:
-            lines.append(f"# {field.description}")
+            taken = _takes(field)
+            lines.append(f"# {field.description}{f' [{taken}]' if taken else ''}")
         lines.append(f"{name} = {_toml(value)}")
     for name, table in tables:
         lines += ["", f"[{prefix}{name}]"]
         _write(table, f"{prefix}{name}.", lines, explained)
+
+
+def _takes(field: FieldInfo) -> str:
+    """The values that a field takes, in words: ``at least 0, below 1``, ``sgd, adam``."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(map(str, get_args(field.annotation)))
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = [
+        f"{word} {getattr(limit, name)}"
+        for limit in field.metadata
+        for name, word in words.items()
+        if hasattr(limit, name)
+    ]
+    return ", ".join(bounds)
 
 
 def _toml(value: Any) -> str:
@@ -108,29 +126,38 @@ def keys(kind: type[Config], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def _put(config: Config, values: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
+def _put(config: Config, values: dict[str, Any], entry: Entry) -> str:
+    """Puts a value in its place, and gives the key of the field that it belongs to."""
+    *path, last = entry.key.split(".")
     # Follow the models that are there, not the declared types: a strategy's options are its own class.
-    model: Config | None = config
+    model: Config = config
     target = values
-    for part in path:
-        inner = getattr(model, part, None) if model is not None and part in type(model).model_fields else None
+    for depth, part in enumerate(path):
+        inner = getattr(model, part, None) if part in type(model).model_fields else None
+        if isinstance(inner, dict):  # a field that is a table of anything: `parameters.width = 8`
+            target[part] = {**target[part], ".".join([*path[depth + 1 :], last]): entry.value}
+            return ".".join(path[: depth + 1])
         if not isinstance(inner, Config):
-            raise _unknown(config, key)
+            raise _unknown(config, entry)
         model, target = inner, target[part]
-    if model is None or last not in type(model).model_fields or isinstance(getattr(model, last), Config):
-        raise _unknown(config, key)
-    target[last] = value
+    inner = getattr(model, last) if last in type(model).model_fields else None
+    if isinstance(inner, Config) and entry.value == {}:
+        return entry.key  # an empty table sets nothing
+    if inner is None or isinstance(inner, Config):
+        raise _unknown(config, entry)
+    target[last] = entry.value
+    return entry.key
 
 
-def _unknown(config: Config, key: str) -> NasError:
+def _unknown(config: Config, entry: Entry) -> NasError:
+    key = entry.key
     known = list(_present(config, ""))
     help = did_you_mean(key, known)
     if help is None:
         # `lr` alone: perhaps only the table is missing.
         same = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
         help = f"did you mean `{same[0]}`?" if same else f"there are: {', '.join(known)}"
-    return failure("N920", f"there is no `{key}` in the configuration", help)
+    return failure("N920", f"there is no `{key}` in the configuration", help, entry.span)
 
 
 def _present(config: Config, prefix: str) -> Iterator[str]:
@@ -142,14 +169,6 @@ def _present(config: Config, prefix: str) -> Iterator[str]:
             yield prefix + name
 
 
-def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in entries.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def _parse(text: str) -> Any:
     """A TOML value where it is one, else the text itself (``-c training.optimizer=sgd``)."""
     try:
@@ -158,15 +177,20 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _explain(kind: type[Config], error: Any) -> NasError:
+def _explain(kind: type[Config], error: Any, places: Mapping[str, Span | None]) -> NasError:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return failure("N920", f"there is no `{key}` in the configuration", did_you_mean(key, keys(kind)))
+        help = did_you_mean(key, keys(kind))
+        return failure("N920", f"there is no `{key}` in the configuration", help, places.get(key))
     field: Any = None
     model: Any = kind
+    owner = ""
     for part in error["loc"]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = getattr(field, "annotation", None)
-    help = f"{key}: {field.description}" if field is not None and field.description else None
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            field, model = fields[part], getattr(fields[part], "annotation", None)
+            owner = f"{owner}.{part}" if owner else str(part)
+    help = f"{owner}: {field.description}" if field is not None and field.description else None
     message = error["msg"][0].lower() + error["msg"][1:]
-    return failure("N921", f"`{key} = {json.dumps(error['input'], default=str)}`: {message}", help)
+    given = json.dumps(error["input"], default=str)
+    return failure("N921", f"`{key} = {given}`: {message}", help, places.get(owner))

@@ -1,0 +1,101 @@
+"""How options become a configuration: what was given on the command line, over files, over what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nasdsl.cli import options
+from nasdsl.diagnostics import failure
+from nasdsl.space.size import Rational
+
+if TYPE_CHECKING:
+    from nasdsl.pipeline import SearchSpace
+    from nasdsl.searching import SearchSettings
+    from nasdsl.training.entries import Entry
+
+
+def configuration(config: Iterable[str] | None) -> tuple[list[Entry], list[str]]:
+    """What ``-c`` said: the entries of its files, and its assignments. Raises NasError N922 and N923."""
+    from nasdsl.training.config import assignment
+    from nasdsl.training.entries import read_entries
+
+    entries: list[Entry] = []
+    assignments: list[str] = []
+    for text in config or ():
+        path = Path(text)
+        if "=" not in text and (path.suffix == ".toml" or path.exists()):
+            entries += read_entries(path)
+        else:
+            assignment(text)  # a mistake in its form is told before anything else happens
+            assignments.append(text)
+    return entries, assignments
+
+
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether the user said it; a default is weaker than a configuration file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def search_settings(
+    context: typer.Context,
+    space: SearchSpace | None,
+    *,
+    strategy: str,
+    preset: str,
+    recipe: str | None,
+    epochs: int | None,
+    config: Iterable[str] | None,
+) -> SearchSettings:
+    """The settings of a search from the options of a command: those that were given, over files, over defaults.
+
+    Raises NasError N1021 where a file was made for another space, and like
+    :func:`~nasdsl.searching.settings.settings_for`.
+    """
+    from nasdsl.searching import settings_for
+
+    entries, assignments = configuration(config)
+    for entry in entries:
+        if entry.key == "strategy" and not was_given(context, "strategy"):
+            strategy = str(entry.value)
+        if entry.key == "space" and space is not None and entry.value not in ("", space.name):
+            raise failure(
+                "N1021",
+                f"this configuration is for the space `{entry.value}`, not for `{space.name}`",
+                "take the line out, or name that space",
+                entry.span,
+            )
+    given: dict[str, Any] = {
+        name: str(value) if isinstance(value, StrEnum) else value
+        for name, value in context.params.items()
+        if name in ("task", "seed", "device", "precision") and was_given(context, name)
+    }
+    if space is not None:
+        given |= {"space": space.name, "parameters": options.plain(space.parameters)}
+    return settings_for(
+        strategy,
+        preset=preset,
+        recipe=recipe or "",
+        entries=entries,
+        epochs=epochs,
+        assignments=assignments,
+        **given,
+    )
+
+
+def parameters_of_files(config: Iterable[str] | None) -> dict[str, Rational]:
+    """The parameters of a space that the files of ``-c`` set (``parameters = { width = 8 }``)."""
+    entries, _ = configuration(config)
+    found: list[str] = []
+    for entry in entries:
+        table, _, name = entry.key.partition(".")
+        if table == "parameters" and name:
+            found.append(f"{name}={entry.value}")
+    return options.parameters(
+        dict.fromkeys(found), option="parameters", example="parameters = { width = 32 }"
+    )
