@@ -122,6 +122,7 @@ class Recipe(Config):
             "epochs": epochs,
             "warmup": self.warmup * scale,
             "drops": tuple(at * scale for at in self.drops),
-            "period": self.period * scale,
+            # Only where it is used: two recipes that do the same stay equal.
+            "period": self.period * (scale if self.schedule == "restarts" else 1),
         }
         return Recipe.model_validate(self.model_dump() | changed)
