@@ -160,11 +160,15 @@ def train(
     device: str = "auto",
     precision: str = "float32",
     channels_last: bool = True,
+    fresh: bool = True,
+    checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Trained:
     """Trains a network from scratch, in place, and evaluates it on the task's test part.
 
-    Its weights are drawn anew from ``seed``; ``channels_last`` lays images out in the faster memory format. Raises NasError N914 where training diverges.
+    Its weights are drawn anew from ``seed``, unless ``fresh`` is false: then it goes on from those that it has.
+    ``channels_last`` lays images out in the faster memory format. With ``checkpoint`` the state is kept there after each
+    epoch, and the same call takes it up again. Raises NasError N914 where training diverges.
     """
     from nasdsl.training.device import resolve_device
     from nasdsl.training.recipe import Recipe
@@ -174,7 +178,8 @@ def train(
 
     place = resolve_device(device)
     found = load_task(task, place) if isinstance(task, str) else task.to(place)
-    initialise(network, seed)
+    if fresh:
+        initialise(network, seed)
     network.to(place)
     epochs = fit(
         network,
@@ -184,6 +189,7 @@ def train(
         precision=precision,
         channels_last=channels_last,
         on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
     return Trained(network, evaluate(network, found.test, found.objective, precision=precision), epochs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.searching import SearchSettings
     from nasdsl.training.entries import Entry
+    from nasdsl.training.recipe import Recipe
 
 
 def configuration(config: Iterable[str] | None) -> tuple[list[Entry], list[str]]:
@@ -99,3 +101,39 @@ def parameters_of_files(config: Iterable[str] | None) -> dict[str, Rational]:
     return options.parameters(
         dict.fromkeys(found), option="parameters", example="parameters = { width = 32 }"
     )
+
+
+def training_recipe(
+    base: Recipe, *, recipe: str | None, epochs: int | None, config: Iterable[str] | None
+) -> Recipe:
+    """How a network is trained: the recipe of a run or a published one, over it files, ``--epochs`` and single entries.
+
+    A file is a recipe alone, or a whole configuration, of which the table ``training`` is read.
+    """
+    from nasdsl.searching import SearchSettings
+    from nasdsl.training.config import override, put
+    from nasdsl.training.recipes import published
+
+    entries, assignments = configuration(config)
+    found = published(recipe) if recipe else base
+    of_searches = SearchSettings.model_fields.keys() - {"training"}
+    taken = [
+        replace(entry, key=entry.key.removeprefix("training."))
+        for entry in entries
+        if entry.key.partition(".")[0] not in of_searches
+    ]
+    found = put(found, taken)
+    if epochs is not None:
+        found = found.lasting(epochs)
+    return override(found, [text.removeprefix("training.") for text in assignments])
+
+
+def said(context: typer.Context, name: str, config: Iterable[str] | None, otherwise: Any = None) -> Any:
+    """An option that was given, else what the files of ``-c`` say, else ``otherwise``, else its default."""
+    if was_given(context, name):
+        return context.params[name]
+    entries, _ = configuration(config)
+    for entry in reversed(entries):
+        if entry.key == name:
+            return entry.value
+    return context.params[name] if otherwise is None else otherwise

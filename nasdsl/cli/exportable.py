@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasdsl.cli import networks, options
+from nasdsl.cli import finished, networks, options
 from nasdsl.diagnostics import did_you_mean, failure
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _trained(folder: Path, wish: Wish, limits: Limits) -> Exportable:
     task.check(stored.space)
     task = task.ordered(stored.space)
     metric = stored.metric if task.name == stored.task else None
-    return Exportable(stored.network, stored.space, f"trained on {stored.task}", task, metric)
+    network = answering(stored.network, task)
+    return Exportable(network, stored.space, f"trained on {stored.task}", task, metric)
 
 
 def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
@@ -108,22 +109,28 @@ def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
             f"`{run}` is one network, and not the run in which it was found: it has no weights but its own",
             f"leave --weights out, or export the .nas file in {run / 'space'}",
         )
-    winner = networks.read_winner(run, limits)
-    genotype = winner.genotype
-    if wish.genotype is not None:
-        genotype = winner.space.genotype(networks.read_genotype(wish.genotype))
-    task = load_task(wish.task or winner.settings.task)
-    task.check(winner.space)
-    task = task.ordered(winner.space)
+    ended = finished.read_run(run, limits)
+    space = ended.space.load()
+    genotype = space.genotype(networks.read_genotype(wish.genotype) if wish.genotype else ended.genotype)
+    task = load_task(wish.task or ended.settings.task)
+    task.check(space)
+    task = task.ordered(space)
     if source != INHERITED:
-        network, words = _with_weights(winner.space, genotype, source, wish.seed)
-        return Exportable(network, winner.space, words, task)
+        network, words = _with_weights(space, genotype, source, wish.seed)
+        return Exportable(answering(network, task), space, words, task)
     from nasdsl.searching.inherited import inherited
 
-    supernet = inherited(run, winner.space, winner.settings, genotype, task)
-    network = winner.space.network(genotype).inherit(supernet.weights_of)
+    supernet = inherited(run, space, ended.settings, genotype, task)
+    network = space.network(genotype).inherit(supernet.weights_of)
     words = f"inherited from the supernet, batch norm re-estimated on {task.name}"
-    return Exportable(network, winner.space, words, task)
+    return Exportable(answering(network, task), space, words, task)
+
+
+def answering(network: Network, task: Task) -> Network:
+    """The network without the outputs that the task doesn't ask for, which were there to help its training."""
+    from nasdsl.space.tensor import Shape
+
+    return network.answering() if isinstance(task.outputs, Shape) else network
 
 
 def _of_file(file: str, wish: Wish, bounds: list[str] | None) -> Exportable:

@@ -1,32 +1,33 @@
 """Folders of trained networks: what ``nasdsl train`` writes and ``nasdsl export`` reads.
 
 ======================= ========================================================================
-``network.json``        what it is: space, parameters, genotype, task, recipe, seed, its score
+``network.json``        what it is: space, parameters, genotype, task, recipe, seed, its scores
 ``weights.safetensors`` its weights, by the names of its plain torch module
+``genotype.json``       its genotype alone, for ``-g``
+``recipe.toml``         how it was trained, for ``-c``
 ``space/``              the space's source and what it imports
 ======================= ========================================================================
 
-A run's folder (:mod:`nasdsl.searching.run`) has the folder of its trained winner in ``network/``.
+A run's folder (:mod:`nasdsl.searching.run`) has the folder of its trained winner in ``network/``, and where several
+candidates were trained, theirs in ``candidates/``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.diagnostics import failure
-from nasdsl.space.choice import Genotype
 from nasdsl.space.size import Rational, whole
 
 if TYPE_CHECKING:
     from nasdsl.exporting.network import Network
     from nasdsl.language.builder import Limits
     from nasdsl.pipeline import SearchSpace, Trained
-    from nasdsl.searching import SearchSettings
     from nasdsl.training.recipe import Recipe
 
 NETWORK = "network.json"
@@ -34,35 +35,21 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Winner:
-    """What a run came to: the space that was searched, how, and the genotype that won."""
+class SpaceReference:
+    """A space by its file, so that another process can read it. ``name`` is which one, where the file has several."""
 
-    space: SearchSpace
-    settings: SearchSettings
-    genotype: Genotype
+    file: Path
+    name: str | None
+    parameters: Mapping[str, Rational]
+    limits: Limits
 
+    def with_parameters(self, changed: Mapping[str, Rational]) -> SpaceReference:
+        return replace(self, parameters={**self.parameters, **changed})
 
-def read_winner(run: Path, limits: Limits) -> Winner:
-    """The winner of a run's folder. Raises NasError N937 where there is none (yet)."""
-    from nasdsl.searching import STRATEGIES
-    from nasdsl.searching.settings import settings_type
-    from nasdsl.training.config import validated
+    def load(self) -> SearchSpace:
+        from nasdsl.cli import options
 
-    config, genotype = run / "config.toml", run / "genotype.json"
-    if not config.is_file():
-        raise failure(
-            "N937", f"`{run}` is no run's folder: it has no config.toml", "`nasdsl search` makes one"
-        )
-    if not genotype.is_file():
-        raise failure(
-            "N937",
-            f"the search in `{run}` has no winner yet",
-            "give the command that began it again: it goes on",
-        )
-    entries = _toml(config)
-    settings = validated(settings_type(STRATEGIES.find(str(entries.get("strategy")))), entries)
-    space = _load(run, settings.space, settings.parameters, limits)
-    return Winner(space, settings, space.genotype(read_genotype(str(genotype))))
+        return options.read_space(self.file, self.parameters, self.name, self.limits)
 
 
 def read_genotype(given: str) -> Mapping[str, Any]:
@@ -91,31 +78,62 @@ def read_genotype(given: str) -> Mapping[str, Any]:
 
 
 def write_network(
-    folder: Path, space: SearchSpace, trained: Trained, *, task: str, seed: int, recipe: Recipe
+    folder: Path,
+    space: SearchSpace,
+    trained: Trained,
+    *,
+    task: str,
+    seed: int,
+    recipe: Recipe,
+    part: str = "test",
+    job: str = "",
 ) -> None:
-    """Writes a trained network, the weights first and what names them last."""
+    """Writes a trained network, the weights first and what names them last. ``part`` says on which part it was scored:
+    ``test``, or ``validation`` where it is one of several that are compared. ``job`` is the digest of what was asked for.
+    """
     from safetensors.torch import save
 
     from nasdsl.searching.run import source_files, versions
     from nasdsl.training.checkpoint import write_whole
+    from nasdsl.training.config import write_toml
 
     network = trained.network
     tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
     device = next(iter(network.parameters())).device
-    about = {
+    entries = {
         "space": space.name,
         "parameters": {k: v if isinstance(v, int) else str(v) for k, v in space.parameters.items()},
         "genotype": dict(network.genotype),
         "task": task,
         "seed": seed,
-        "test": {"metric": trained.test.metric, "loss": trained.test.loss, "examples": trained.test.examples},
+        part: {"metric": trained.test.metric, "loss": trained.test.loss, "examples": trained.test.examples},
         "recipe": recipe.model_dump(),
         "versions": versions(device),
+        "job": job,
     }
     for name, text in source_files(space).items():
         write_whole(folder / "space" / name, text.encode())
     write_whole(folder / WEIGHTS, save(tensors))
-    write_whole(folder / NETWORK, (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / "genotype.json", _json_bytes(entries["genotype"]))
+    write_whole(folder / "recipe.toml", write_toml(recipe, explained=True).encode())
+    write_whole(folder / NETWORK, _json_bytes(entries))
+
+
+def add_test(folder: Path, metric: float, loss: float, examples: int) -> None:
+    """Adds what a stored network scored on the test part."""
+    from nasdsl.training.checkpoint import write_whole
+
+    entries = (about(folder) or {}) | {"test": {"metric": metric, "loss": loss, "examples": examples}}
+    write_whole(folder / NETWORK, _json_bytes(entries))
+
+
+def about(folder: Path) -> dict[str, Any] | None:
+    """What ``network.json`` says, or None where there is none that can be read."""
+    try:
+        entries = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return entries if isinstance(entries, dict) else None
 
 
 @dataclass(frozen=True)
@@ -125,7 +143,8 @@ class StoredNetwork:
     network: Network
     space: SearchSpace
     task: str
-    metric: float
+    metric: float | None
+    """On the test part; None where it was not scored there."""
 
 
 def read_network(folder: Path, limits: Limits) -> StoredNetwork:
@@ -140,32 +159,27 @@ def read_network(folder: Path, limits: Limits) -> StoredNetwork:
         help = f"`nasdsl train {folder}` trains the winner first" if run else "`nasdsl train` makes one"
         raise failure("N937", f"`{folder}` has no trained network", help)
     try:
-        about = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
-        space = _load(folder, about["space"], about["parameters"], limits)
-        network = space.network(about["genotype"])
+        entries = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
+        space = reference(folder, entries["space"], entries["parameters"], limits).load()
+        network = space.network(entries["genotype"])
         network.load_state_dict(load_file(folder / WEIGHTS))
-        return StoredNetwork(network.eval(), space, about["task"], about["test"]["metric"])
+        metric = entries["test"]["metric"] if "test" in entries else None
+        return StoredNetwork(network.eval(), space, entries["task"], metric)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as fault:
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise failure("N938", f"the network in `{folder}` is damaged: {reason}", "train it again") from None
 
 
-def _load(folder: Path, name: str, parameters: Mapping[str, object], limits: Limits) -> SearchSpace:
-    """The space that a folder keeps a copy of."""
+def reference(folder: Path, name: str, parameters: Mapping[str, object], limits: Limits) -> SpaceReference:
+    """The space that a folder keeps a copy of. Raises NasError N937 where there is none."""
     from nasdsl import pipeline
 
     values: dict[str, Rational] = {k: whole(Fraction(str(v))) for k, v in parameters.items()}
     for path in sorted((folder / "space").glob("*.nas")):
-        module = pipeline.read(path, limits)
-        if any(space.name == name for space in module.spaces):
-            return pipeline.elaborate(module, values, space=name, limits=limits)
+        if any(space.name == name for space in pipeline.read(path, limits).spaces):
+            return SpaceReference(path, name, values, limits)
     raise failure("N937", f"`{folder}` has no copy of the space `{name}`")
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise failure("N938", f"`{path}` is damaged: {fault}") from None
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

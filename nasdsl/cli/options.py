@@ -58,6 +58,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machin
 
 TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="What is trained on: digits.")]
 
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="As many epochs as fit: 90s, 10m, 1h30m. Counted once, when it begins, and kept.",
+        show_default=False,
+    ),
+]
+
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Passes over the training part.", show_default=False)
 ]
@@ -118,6 +128,8 @@ StrategyOption = Annotated[
 ]
 
 _NUMBER = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40})|/([1-9][0-9]{0,39}))?([KMG]?)")
+_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_TIME = re.compile(rf"(?:{_DURATION}h)?(?:{_DURATION}m)?(?:{_DURATION}s)?")
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -143,6 +155,24 @@ def parameters(
         value = value / int(divisor or 1) * _SCALE[letter]
         found[name] = whole(-value if sign else value)
     return found
+
+
+def seconds(text: str) -> float:
+    """What ``--budget`` said.
+
+    >>> seconds("1h30m"), seconds("90s"), seconds("0.5m")
+    (5400.0, 90.0, 30.0)
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise failure(
+            "N984", f"--budget {_short(text)}: expected a time", help="for example: 90s, 10m, 1h30m"
+        )
+    hours, minutes, rest = (float(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + rest
+    if total <= 0:
+        raise failure("N984", f"--budget {_short(text)}: nothing is done in no time")
+    return total
 
 
 def use_threads(number: int | None) -> None:
@@ -186,17 +216,21 @@ def load_space(
     config: Iterable[str] | None = None,
 ) -> SearchSpace:
     """The space that the options of a command describe; its warnings go to standard error."""
-    from nasdsl import pipeline
     from nasdsl.cli.configuration import parameters_of_files
 
-    path = files.find_space(file)
     values = (parameters_of_files(config) if config else {}) | parameters(settings)
-    if path.suffix == ".json":
-        return _read_graph(path, values)
-    within = limits(bounds)
-    found = pipeline.elaborate(pipeline.read(path, within), values, space=space, limits=within)
+    found = read_space(files.find_space(file), values, space, limits(bounds))
     errors.warn(found)
     return found
+
+
+def read_space(path: Path, values: Mapping[str, Rational], space: str | None, bounds: Limits) -> SearchSpace:
+    """The space of a ``.nas`` file, or of what ``nasdsl compile -o graph.json`` wrote."""
+    from nasdsl import pipeline
+
+    if path.suffix == ".json":
+        return _read_graph(path, values)
+    return pipeline.elaborate(pipeline.read(path, bounds), values, space=space, limits=bounds)
 
 
 def _read_graph(path: Path, values: Mapping[str, Rational]) -> SearchSpace:

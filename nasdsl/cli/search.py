@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nasdsl.cli import configuration, errors, options
+
+if TYPE_CHECKING:
+    from nasdsl.pipeline import SearchSpace
+    from nasdsl.searching import SearchSettings
+    from nasdsl.training.tasks import Task
 
 
 def command(
@@ -18,6 +23,7 @@ def command(
     preset: options.PresetOption = "published",
     recipe: options.RecipeOption = None,
     epochs: options.EpochsOption = None,
+    budget: options.BudgetOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = options.Precision.FLOAT32,
@@ -54,6 +60,8 @@ def command(
     )
     found = load_task(chosen.task)
     folder = output or Path("runs") / f"{space.name}-{chosen.task}-{chosen.strategy}-{chosen.seed}"
+    if budget is not None:
+        chosen = _within(options.seconds(budget), space, chosen, found, folder)
     progress = Progress(indent="")
     progress.metric = found.objective.name
     try:
@@ -68,3 +76,17 @@ def command(
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
     print(f"the run is in {folder}; next: nasdsl train {folder}")
+
+
+def _within(
+    seconds: float, space: SearchSpace, settings: SearchSettings, task: Task, folder: Path
+) -> SearchSettings:
+    """The settings with the number of epochs that fit, as it was counted when the run began."""
+    from nasdsl.cli import finished
+    from nasdsl.searching.budget import within
+
+    kept = finished.read_settings(folder) if (folder / "config.toml").is_file() else None
+    if kept is not None and kept.budget == seconds:
+        recipe = settings.search.lasting(kept.search.epochs)
+        return settings.model_copy(update={"budget": seconds, "search": recipe})
+    return within(space, settings, task, seconds)

@@ -1,17 +1,34 @@
-"""``nasdsl train``: one architecture, from scratch."""
+"""``nasdsl train``: networks from scratch, or from a supernet's weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nasdsl.cli import options
-from nasdsl.diagnostics import failure
+from nasdsl.cli import configuration, errors, files, options
+from nasdsl.diagnostics import Diagnostic, Severity, failure
+
+if TYPE_CHECKING:
+    from nasdsl.cli.trainings import Trainings
+    from nasdsl.exporting.network import Network
+    from nasdsl.report.progress import Progress
+    from nasdsl.training.recipe import Recipe
+    from nasdsl.training.tasks import Task
+
+
+class Weights(StrEnum):
+    """Where training starts from."""
+
+    SCRATCH = "scratch"
+    INHERITED = "inherited"
 
 
 def command(
+    context: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
@@ -30,6 +47,21 @@ def command(
             show_default=False,
         ),
     ] = None,
+    top: Annotated[
+        int,
+        typer.Option("--top", min=1, help="Train so many of a run's best, and keep the best on validation."),
+    ] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Train each so often, from --seed upwards.")
+    ] = 1,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, help="So many trainings side by side, each on one thread."),
+    ] = 1,
+    weights: Annotated[
+        Weights,
+        typer.Option("--weights", help="From fresh weights, or from those of the run's supernet."),
+    ] = Weights.SCRATCH,
     task: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +71,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    recipe: options.RecipeOption = None,
     epochs: options.EpochsOption = None,
+    budget: options.BudgetOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = options.Precision.FLOAT32,
@@ -55,67 +89,150 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Train the winner of a run, or any architecture, from scratch.
+    """Train the winner of a run, several of its best, or any architecture.
 
-    The score on the held-out part, which no search has seen, is printed and kept with the weights.
+    The score on the held-out part, which no search has seen, is printed and kept with the weights. Of several
+    candidates the winner is the best on a validation part; the held-out part is looked at once, for the winner. A
+    training that was stopped goes on with the same command. --set trains a wider or deeper network than was searched.
 
     Examples:
 
         nasdsl train runs/quickstart-digits-gdas-0
-        nasdsl train quickstart -g genotype.json --epochs 40 -o runs/mine
+        nasdsl train runs/mine --top 8 --seeds 3 --workers 4
+        nasdsl train runs/darts --recipe darts_cifar10 --set layers=20 --set width=36 --budget 10h
         nasdsl train quickstart -g "$(nasdsl sample quickstart --seed 3)" -c lr=0.05
     """
-    from nasdsl import pipeline
-    from nasdsl.cli import networks
+    from nasdsl.cli import finished, jobs, networks, trainings
     from nasdsl.report.progress import Progress
-    from nasdsl.training import Recipe, load_task, override
+    from nasdsl.training import Recipe, load_task, resolve_device
 
     options.use_threads(threads)
     bounds = options.limits(limits)
-    if Path(what).is_dir():
-        if genotype or settings or space_name:
+    run = Path(what) if Path(what).is_dir() else None
+    if run is not None:
+        if genotype or space_name:
             raise failure(
                 "N984",
                 f"`{what}` is a run: its space and genotype are those of the run",
-                "leave -g and --set out",
+                "leave -g and --space out",
             )
-        winner = networks.read_winner(Path(what), bounds)
-        space, taken, recipe = winner.space, winner.genotype, winner.settings.training
-        task, folder = task or winner.settings.task, output or Path(what) / "network"
+        found = finished.read_run(run, bounds)
+        changed = options.parameters(settings)
+        reference = found.space.with_parameters(changed)
+        space = reference.load()
+        _can_inherit(weights, bool(changed))
+        ranked = [found.genotype, *(g for g in finished.read_ranked(run) if g != found.genotype)]
+        genotypes = [space.genotype(entries) for entries in ranked[:top]]
+        base = found.settings.training
+        task = configuration.said(context, "task", config, found.settings.task)
     else:
-        space = options.load_space(what, settings, space_name, limits)
+        if weights is Weights.INHERITED or top > 1:
+            raise failure(
+                "N984",
+                f"`{what}` is a space: --top and --weights inherited are for what a run has found",
+                "name the folder of a run",
+            )
+        space = options.load_space(what, settings, space_name, limits, config)
         if genotype is None and space.choices:
             raise failure(
                 "N988",
                 f"`{space.name}` is a space of {space.count()} architectures: which one?",
                 f'name it with -g, such as -g "$(nasdsl sample {what})"',
             )
-        taken, recipe = space.genotype(networks.read_genotype(genotype or "{}")), Recipe()
-        task = task or "digits"
-        folder = output or Path("runs") / f"{space.name}-{task}-trained-{seed}"
-    assignments = [*([f"epochs={epochs}"] if epochs is not None else []), *(config or ())]
-    recipe = override(recipe, [text.removeprefix("training.") for text in assignments])
-    found = load_task(task)
-    found.check(space)
-    network = space.network(taken)
+        reference = networks.SpaceReference(files.find_space(what), space.name, space.parameters, bounds)
+        genotypes = [space.genotype(networks.read_genotype(genotype or "{}"))]
+        base = Recipe()
+        task = configuration.said(context, "task", config, "digits")
+    assert task is not None
+    chosen = configuration.training_recipe(base, recipe=recipe, epochs=epochs, config=config)
+    seed = int(configuration.said(context, "seed", config))
+    device = str(configuration.said(context, "device", config))
+    loaded = load_task(task, resolve_device(device))
+    loaded.check(space)
+    loaded = loaded.ordered(space)
+    folder = output or run or Path("runs") / f"{space.name}-{task}-trained-{seed}"
+    job = jobs.Job(
+        folder,
+        reference,
+        {},
+        task,
+        seed,
+        chosen,
+        device,
+        str(configuration.said(context, "precision", config)),
+        run=run if weights is Weights.INHERITED else None,
+    )
+    alone_in = folder / "network" if run is not None and output is None else folder
+    planned = trainings.plan(job, folder, alone_in, space, genotypes, range(seed, seed + seeds))
+    if budget is not None:
+        planned = trainings.within_budget(planned, loaded, options.seconds(budget), workers)
+        chosen = planned.jobs[0].recipe
     progress = Progress(indent="")
-    progress.metric = found.objective.name
-    measures = space.measure(taken)
-    progress.say(
-        f"training one of {space.name} on {found.name}: {measures.params} params, {recipe.epochs} epochs"
+    progress.metric = loaded.objective.name
+    network = space.network(genotypes[0])
+    _warn_of_what_does_nothing(network, chosen)
+    size = space.measure(genotypes[0])
+    many = f"{len(planned.jobs)} trainings, the first" if not planned.alone else "training one"
+    progress.say(f"{many} of {space.name} on {loaded.name}: {size.params} params, {chosen.epochs} epochs")
+    if len(genotypes) < top:
+        progress.say(f"the run has scored {len(genotypes)} architectures, and all of them are trained")
+    try:
+        kept = _train(planned, loaded, task, workers, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; the same command goes on from the last whole epoch (kept in `{folder}`)"
+        ) from None
+    print(f"the network is in {kept}; next: nasdsl export {what if kept.parent == run else kept}")
+
+
+def _train(planned: Trainings, task: Task, name: str, workers: int, progress: Progress) -> Path:
+    """Trains what is planned, says what came out, and gives the folder of the network that is kept."""
+    from nasdsl.cli import trainings
+    from nasdsl.report import assessments, tables
+
+    metric = task.objective.name
+    if planned.alone:
+        score = trainings.train_alone(planned, task, progress)
+        print(f"held-out {metric} {score.metric:.4f} on {score.examples} examples")
+        return planned.jobs[0].folder
+    scores = trainings.train_several(planned, task, workers, progress)
+    outcome = trainings.conclude(planned, scores, task)
+    trainings.write_results(planned, scores, outcome, task, name)
+    measures = [planned.space.measure(genotype) for genotype in planned.genotypes]
+    candidates = [
+        assessments.Candidate(m.params, m.flops, [score.metric for score in row])
+        for m, row in zip(measures, scores, strict=True)
+    ]
+    part = "validation" if planned.jobs[0].validates else "held-out"
+    tables.show(assessments.candidates_table(candidates, f"{part} {metric}", outcome.winner))
+    told = assessments.mean_and_spread([score.metric for score in outcome.test])
+    which = f"candidate {outcome.winner + 1}: " if len(candidates) > 1 else ""
+    print(f"{which}held-out {metric} {told} on {outcome.test[0].examples} examples")
+    return planned.base / "network"
+
+
+def _can_inherit(weights: Weights, changed: bool) -> None:
+    if weights is Weights.INHERITED and changed:
+        raise failure(
+            "N1025",
+            "the supernet's weights are those of the space that was searched, and --set makes it another",
+            "train from scratch, or leave --set out",
+        )
+
+
+def _warn_of_what_does_nothing(network: Network, recipe: Recipe) -> None:
+    said: Sequence[tuple[bool, str, str]] = (
+        (
+            bool(recipe.drop_path and not network.paths),
+            "drop_path does nothing: this architecture adds up no candidates",
+            "set drop_path=0, or take no notice",
+        ),
+        (
+            bool(recipe.auxiliary and len(network.output_names) == 1),
+            "auxiliary does nothing: the space has one output",
+            "an auxiliary head is a second output: `return logits, aux`",
+        ),
     )
-    trained = pipeline.train(
-        network,
-        found,
-        recipe,
-        seed=seed,
-        device=device,
-        precision=str(precision),
-        on_epoch=lambda epoch: progress.training(epoch, recipe.epochs),
-    )
-    networks.write_network(folder, space, trained, task=task, seed=seed, recipe=recipe)
-    test = trained.test
-    print(f"held-out {found.objective.name} {test.metric:.4f} on {test.examples} examples")
-    print(
-        f"the network is in {folder}; next: nasdsl export {what if folder.parent == Path(what) else folder}"
-    )
+    for does, text, help in said:
+        if does:
+            errors.show([Diagnostic("N1026", text, help=help, severity=Severity.WARNING)])

@@ -45,6 +45,10 @@ class NasError(Exception):
         super().__init__("\n".join(f"{d.severity}[{d.code}]: {d.message}" for d in diagnostics))
         self.diagnostics = diagnostics
 
+    def __reduce__(self) -> tuple[type[NasError], tuple[Diagnostic, ...]]:
+        # What comes from another process says the same.
+        return NasError, self.diagnostics
+
 
 def failure(code: str, message: str, help: str | None = None, span: Span | None = None) -> NasError:
     """A :class:`NasError` with one diagnostic, ready to be raised."""

@@ -15,7 +15,7 @@ from nasdsl.exporting.blueprint import draw_blueprint
 from nasdsl.exporting.sizes import measure
 from nasdsl.exporting.structure import Key
 from nasdsl.operations.execute import bind, build_module
-from nasdsl.space.architecture import ZEROS, Architecture, Body, Step
+from nasdsl.space.architecture import ZEROS, Architecture, Body, Step, first_output
 from nasdsl.space.branches import candidate_paths
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Catalogue
@@ -108,6 +108,19 @@ class Network(nn.Module):
             path = self.blueprint.paths["owner", step.owner]
             self._copy(path, weights(step))
         return self
+
+    def answering(self) -> Network:
+        """The network of the first output alone, with the same weights: without its auxiliary heads, which are there for
+        training. Itself where it has one output."""
+        if len(self.architecture.outputs) == 1:
+            return self
+        alone = Network(first_output(self.architecture), self.catalogue, self.paths)
+        alone.inherit(self._tensors_of)
+        return alone.train(self.training)
+
+    def _tensors_of(self, step: Step) -> Mapping[str, Tensor]:
+        module = self.module_of(step)
+        return {} if module is None else module.state_dict(keep_vars=True)
 
     def _copy(self, path: str, tensors: Mapping[str, Tensor]) -> None:
         own = self.get_submodule(path).state_dict(keep_vars=True)

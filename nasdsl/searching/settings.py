@@ -35,6 +35,11 @@ class SearchSettings(Config):
     channels_last: bool = Field(
         default=True, description="memory layout of images; faster for convolutions on most machines"
     )
+    budget: float = Field(
+        default=0.0,
+        ge=0,
+        description="seconds for the epochs of the search, which were counted when the run began (--budget); 0 is no limit",
+    )
     ranking_batch: int = Field(
         default=256, ge=2, description="examples at once where a genotype is scored with shared weights"
     )

@@ -7,7 +7,7 @@ measure are made from it, so they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import Scope
@@ -92,3 +92,23 @@ class Architecture:
             found = {step.id: step for step in self.steps}
             object.__setattr__(self, "_steps", found)
         return found
+
+
+def first_output(architecture: Architecture) -> Architecture:
+    """What the first output needs, and no other output."""
+    outputs = architecture.outputs[:1]
+    needed = {*architecture.inputs, *(id for _, id in outputs)}
+    steps: list[Step] = []
+    for step in reversed(architecture.steps):
+        if step.id in needed:
+            steps.append(step)
+            needed |= _reads(step)
+    return replace(architecture, steps=tuple(reversed(steps)), outputs=outputs)
+
+
+def _reads(step: Step) -> set[int]:
+    """What a step reads, that which the body of a scan reads from outside among it."""
+    found = set(step.inputs)
+    for inner in step.body.steps if step.body is not None else ():
+        found |= _reads(inner)
+    return found

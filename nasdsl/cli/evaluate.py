@@ -1,0 +1,82 @@
+"""``nasdsl evaluate``: how good a trained network is on data that nothing before has seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasdsl.cli import options
+from nasdsl.diagnostics import failure
+
+
+def command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FOLDER",
+            help="A run whose winner is trained, or a network's folder.",
+            show_default=False,
+        ),
+    ],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            help="On which task's test part; that of the training by default.",
+            show_default=False,
+        ),
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="A line for each class.")] = False,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Which class was taken for which, and how often.")
+    ] = False,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = options.Precision.FLOAT32,
+    threads: options.ThreadsOption = None,
+    as_json: options.JsonOption = False,
+    limits: options.LimitOption = None,
+) -> None:
+    """Evaluate a trained network on the held-out part of its task, with a 95 % confidence interval.
+
+    The interval says how far the score could be off because the held-out examples are few; it knows nothing of what
+    another seed of the training would give (`nasdsl train --seeds 3` does).
+
+    Examples:
+
+        nasdsl evaluate runs/quickstart-digits-gdas-0
+        nasdsl evaluate runs/mine --per-class --confusion
+        nasdsl evaluate runs/mine/network --json
+    """
+    from nasdsl.cli import networks
+    from nasdsl.report import assessments, tables
+    from nasdsl.training import load_task, resolve_device
+    from nasdsl.training.assess import assess
+
+    options.use_threads(threads)
+    stored = networks.read_network(folder, options.limits(limits))
+    place = resolve_device(device)
+    name = task or stored.task
+    found = load_task(name, place)
+    found.check(stored.space)
+    found = found.ordered(stored.space)
+    assessment = assess(stored.network.to(place), found.test, found.objective, precision=str(precision))
+    if (per_class or confusion) and not assessment.confusion:
+        raise failure("N1022", f"task `{name}` has no classes", "leave --per-class and --confusion out")
+    if as_json:
+        print(json.dumps({"task": name, "metric_name": found.objective.name, **assessment.as_json()}))
+        return
+    interval = assessment.interval
+    print(
+        f"held-out {found.objective.name} {assessment.metric:.4f} "
+        f"[{interval.low:.4f}, {interval.high:.4f}] on {assessment.examples} examples "
+        f"({interval.confidence:.0%}, {interval.method}); loss {assessment.loss:.4f}"
+    )
+    labels = found.labels or tuple(map(str, range(len(assessment.confusion))))
+    if per_class:
+        tables.show(assessments.class_table(assessment, labels))
+    if confusion:
+        tables.show(assessments.confusion_table(assessment, labels))

@@ -1,0 +1,100 @@
+"""What a run came to: its space, its settings, its winner, and everything else that it scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasdsl.cli.networks import SpaceReference, read_genotype, reference
+from nasdsl.diagnostics import failure
+
+if TYPE_CHECKING:
+    from nasdsl.language.builder import Limits
+    from nasdsl.searching import SearchSettings
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run came to: the space that was searched, how, and the genotype that won."""
+
+    space: SpaceReference
+    settings: SearchSettings
+    genotype: Mapping[str, Any]
+
+
+def read_settings(run: Path) -> SearchSettings:
+    """What a run was made with. Raises NasError N937 where the folder is no run's."""
+    from nasdsl.searching import STRATEGIES
+    from nasdsl.searching.settings import settings_type
+    from nasdsl.training.config import validated
+
+    config = run / "config.toml"
+    if not config.is_file():
+        raise failure(
+            "N937", f"`{run}` is no run's folder: it has no config.toml", "`nasdsl search` makes one"
+        )
+    entries = _toml(config)
+    return validated(settings_type(STRATEGIES.find(str(entries.get("strategy")))), entries)
+
+
+def read_run(run: Path, limits: Limits) -> Finished:
+    """What a run's folder holds. Raises NasError N937 where it is none, or has no winner yet."""
+    settings = read_settings(run)
+    if not (run / "genotype.json").is_file():
+        raise failure(
+            "N937",
+            f"the search in `{run}` has no winner yet",
+            "give the command that began it again: it goes on",
+        )
+    space = reference(run, settings.space, settings.parameters, limits)
+    return Finished(space, settings, read_genotype(str(run / "genotype.json")))
+
+
+def read_ranked(run: Path) -> list[Mapping[str, Any]]:
+    """The genotypes that a run scored, each once, the best in front; those that it names as finalists before all."""
+    finalists, events = run / "finalists.json", run / "events.jsonl"
+    found: list[Mapping[str, Any]] = []
+    if finalists.is_file():
+        entries = _json(finalists)
+        found += [entry.get("genotype", entry) for entry in entries if isinstance(entry, dict)]
+    scored = []
+    if events.is_file():
+        lines = events.read_text(encoding="utf-8").splitlines()
+        scored = [event for event in map(_event, lines) if event.get("event") == "trial"]
+    scored.sort(key=lambda event: (-_number(event["metric"]), _number(event["loss"])))
+    found += [event["genotype"] for event in scored]
+    unique = {json.dumps(genotype, sort_keys=True): genotype for genotype in reversed(found)}
+    return list(reversed(unique.values()))
+
+
+def _event(line: str) -> dict[str, Any]:
+    # The last line may be cut off where the run was killed.
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _number(value: Any) -> float:
+    """What is no number is worse than any."""
+    return float(value) if isinstance(value, int | float) and value == value else float("-inf")
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise failure("N938", f"`{path}` is damaged: {fault}") from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise failure("N938", f"`{path}` is damaged: {fault}") from None

@@ -1,0 +1,182 @@
+"""Several trainings as one: which networks, on which seeds, what each scored, and which of them wins.
+
+    base/
+      network/         the network that is kept: of several candidates the winner's
+      candidates/      where there is more than one training: a network's folder each, `1-0` the first on seed 0
+      results.json     all scores
+      budget.json      the number of epochs that `--budget` came to
+
+Candidates are compared on the validation part. The test part is looked at once, for the winner.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasdsl.cli import jobs, networks
+from nasdsl.cli.jobs import Job, Score
+
+if TYPE_CHECKING:
+    from nasdsl.pipeline import SearchSpace
+    from nasdsl.report.progress import Progress
+    from nasdsl.space.choice import Genotype
+    from nasdsl.training.tasks import Task
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """``jobs`` has for each candidate one job a seed, those of a candidate one after the other."""
+
+    base: Path
+    space: SearchSpace
+    genotypes: Sequence[Genotype]
+    seeds: Sequence[int]
+    jobs: Sequence[Job]
+
+    @property
+    def alone(self) -> bool:
+        return len(self.jobs) == 1
+
+
+def plan(
+    job: Job,
+    base: Path,
+    alone_in: Path,
+    space: SearchSpace,
+    genotypes: Sequence[Genotype],
+    seeds: Sequence[int],
+) -> Trainings:
+    """The trainings of every genotype on every seed; ``job`` says the rest, and ``alone_in`` where one alone goes."""
+    if len(genotypes) * len(seeds) == 1:
+        alone = replace(job, folder=alone_in, genotype=genotypes[0], seed=seeds[0])
+        return Trainings(base, space, genotypes, seeds, [alone])
+    several = [
+        replace(
+            job,
+            folder=base / "candidates" / f"{number}-{seed}",
+            genotype=genotype,
+            seed=seed,
+            validates=len(genotypes) > 1,
+        )
+        for number, genotype in enumerate(genotypes, 1)
+        for seed in seeds
+    ]
+    return Trainings(base, space, genotypes, seeds, several)
+
+
+def within_budget(trainings: Trainings, task: Task, seconds: float, workers: int) -> Trainings:
+    """The trainings with as many epochs each as fit into ``seconds`` in all, counted when they first began."""
+    from nasdsl.training.budget import epochs_within, seconds_per_epoch
+    from nasdsl.training.checkpoint import write_whole
+
+    first = trainings.jobs[0]
+    path = trainings.base / "budget.json"
+    asked = {
+        "seconds": seconds,
+        "workers": workers,
+        "of": jobs.digest({str(i): job.identity(trainings.space) for i, job in enumerate(trainings.jobs)}),
+    }
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if {key: kept.get(key) for key in asked} != asked:
+        network = trainings.space.network(first.genotype).to(task.train.device)
+        took = seconds_per_epoch(network, task, first.recipe, precision=first.precision)
+        rounds = -(-len(trainings.jobs) // min(workers, len(trainings.jobs)))
+        kept = asked | {"epochs": epochs_within(seconds / rounds, took)}
+        write_whole(path, (json.dumps(kept, indent=2) + "\n").encode())
+    recipe = first.recipe.lasting(int(kept["epochs"]))
+    return replace(trainings, jobs=[replace(job, recipe=recipe) for job in trainings.jobs])
+
+
+def train_alone(trainings: Trainings, task: Task, progress: Progress) -> Score:
+    """One training, epoch by epoch before one's eyes."""
+    (job,) = trainings.jobs
+    return jobs.run_job(job, on_epoch=lambda epoch: progress.training(epoch, job.recipe.epochs))
+
+
+def train_several(trainings: Trainings, task: Task, workers: int, progress: Progress) -> list[list[Score]]:
+    """The scores, a row for each candidate with one for each seed."""
+    found: dict[Path, Score] = {}
+    part = "validation" if trainings.jobs[0].validates else "held-out"
+    for job, score in jobs.run_jobs(trainings.jobs, workers):
+        found[job.folder] = score
+        progress.say(
+            f"{len(found):>3}/{len(trainings.jobs)}  candidate {job.folder.name.partition('-')[0]}, seed {job.seed}"
+            f"  {part} {task.objective.name} {score.metric:.4f}"
+        )
+    scores = [found[job.folder] for job in trainings.jobs]
+    count = len(trainings.seeds)
+    return [scores[i : i + count] for i in range(0, len(scores), count)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The winner, a number among the candidates, and what its networks, one a seed, scored on the test part."""
+
+    winner: int
+    test: Sequence[Score]
+
+
+def conclude(trainings: Trainings, scores: Sequence[Sequence[Score]], task: Task) -> Outcome:
+    """Picks the winner by what is in ``scores``, scores it on the test part, and puts its network into ``network/``."""
+    means = [sum(score.metric for score in row) / len(row) for row in scores]
+    winner = max(range(len(means)), key=lambda i: (_number(means[i]), -i))
+    row = scores[winner]
+    count = len(trainings.seeds)
+    own = trainings.jobs[winner * count : (winner + 1) * count]
+    test = [_on_test(job, task) for job in own] if own[0].validates else list(row)
+    # Of several seeds that of the best validation score; the first where there is none.
+    best = max(range(count), key=lambda i: _number(row[i].metric)) if own[0].validates else 0
+    _copy(own[best].folder, trainings.base / "network")
+    return Outcome(winner, test)
+
+
+def write_results(
+    trainings: Trainings, scores: Sequence[Sequence[Score]], outcome: Outcome, task: Task, name: str
+) -> None:
+    from nasdsl.training.checkpoint import write_whole
+
+    entries: Mapping[str, Any] = {
+        "metric": task.objective.name,
+        "task": name,
+        "seeds": list(trainings.seeds),
+        "compared_on": "validation" if trainings.jobs[0].validates else "test",
+        "candidates": [
+            {"genotype": dict(genotype), "metrics": [s.metric for s in row], "losses": [s.loss for s in row]}
+            for genotype, row in zip(trainings.genotypes, scores, strict=True)
+        ],
+        "winner": outcome.winner,
+        "test": {"metrics": [s.metric for s in outcome.test], "losses": [s.loss for s in outcome.test]},
+    }
+    text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+    write_whole(trainings.base / "results.json", text.encode())
+
+
+def _on_test(job: Job, task: Task) -> Score:
+    from nasdsl.training import evaluate
+
+    found = (networks.about(job.folder) or {}).get("test")
+    if found is None:
+        stored = networks.read_network(job.folder, job.space.limits)
+        network = stored.network.to(task.test.device)
+        result = evaluate(network, task.test, task.objective, precision=job.precision)
+        networks.add_test(job.folder, result.metric, result.loss, result.examples)
+        return Score(result.metric, result.loss, result.examples)
+    return Score(found["metric"], found["loss"], found["examples"])
+
+
+def _copy(source: Path, target: Path) -> None:
+    beside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(source, beside)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.replace(target)
+
+
+def _number(value: float) -> float:
+    """What is no number never wins."""
+    return value if value == value else float("-inf")
