@@ -21,6 +21,7 @@ from nasdsl.cli import (
     fmt,
     lift,
     narrow,
+    profile,
     sample,
     search,
     show,
@@ -55,6 +56,7 @@ for panel, module in (
     (SEARCHES, evaluate),
     (SEARCHES, config),
     (SEARCHES, export),
+    (SEARCHES, profile),
     (SEARCHES, demo),
     (SEARCHES, bench),
 ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,17 @@ class Latency:
     median: float
     p05: float
     p95: float
+    p99: float
     mean: float
     runs: int
     threads: int
     batch: int
+
+    @staticmethod
+    def of(times: Sequence[float], threads: int, batch: int) -> Latency:
+        """What was measured, in one value."""
+        p05, median, p95, p99 = (float(value) for value in np.percentile(times, [5, 50, 95, 99]))
+        return Latency(median, p05, p95, p99, float(np.mean(times)), len(times), threads, batch)
 
     @property
     def milliseconds(self) -> float:
@@ -55,6 +62,5 @@ def onnx_latency(
         start = time.perf_counter()
         session.run(None, given)
         taken.append(time.perf_counter() - start)
-    p05, median, p95 = (float(value) for value in np.percentile(taken, [5, 50, 95]))
     batch = next(iter(given.values())).shape[0] if given else 0
-    return Latency(median, p05, p95, float(np.mean(taken)), len(taken), threads, batch)
+    return Latency.of(taken, threads, batch)
