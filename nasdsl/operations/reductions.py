@@ -47,7 +47,11 @@ class Sum(_Entrywise):
         return TorchCall("operator", "+")
 
     def held(self, instance: Instance) -> Held:
-        return Held(view=len(instance.inputs) == 1, scratch=_partial(instance, len(instance.inputs) - 1))
+        return Held(
+            view=len(instance.inputs) == 1,
+            scratch=_partial(instance, len(instance.inputs) - 1),
+            passes=all(shape.dims == instance.output.dims for shape in instance.inputs),
+        )
 
 
 class Mean(_Entrywise):

@@ -1,6 +1,6 @@
 """How many bytes of activations one architecture needs: a run of its steps in which every tensor is only a size.
 
-Two numbers, which must not be confused:
+Two measures, which must not be confused:
 
 ``memory``
     The most that is there at once when the network is evaluated without a backward pass: its inputs, every tensor that
@@ -9,6 +9,9 @@ Two numbers, which must not be confused:
 ``training_memory``
     All that autograd keeps for the backward pass of one forward pass: each stored tensor once, however many readers
     keep it. Inputs count where they are kept.
+
+A third is for forecasts: :func:`step_memory` follows a forward and a backward pass, in which gradients of activations
+come and what was kept goes.
 
 Weights, buffers and the private workspace of kernels (a convolution that unrolls its input) are in neither. Tensors are
 float32 and contiguous, whole numbers int64. Every number can be had for any batch and any size of free dimensions; the
@@ -45,18 +48,52 @@ def training_memory(
     return run.saved
 
 
+def step_memory(
+    architecture: Architecture, catalogue: Catalogue, *, batch: int = 1, free: Mapping[str, int] | None = None
+) -> int:
+    """Bytes of activations and their gradients that are there at once, at most, in a forward and a backward pass.
+
+    The loss is taken to keep as much as the outputs hold (the logarithms of probabilities), in which also its gradient
+    is written anew.
+    """
+    run = _Run(catalogue, batch, free or {}, training=True)
+    left = run.all(architecture)
+    outputs = [left[id] for _, id in architecture.outputs]
+    run.backward(
+        [
+            (out, run.bytes(architecture.step(id).shape))
+            for out, (_, id) in zip(outputs, architecture.outputs, strict=True)
+        ]
+    )
+    return run.peak
+
+
 class Tensor(NamedTuple):
-    """``storage`` is where its numbers are; several tensors may be views of one."""
+    """``storage`` is where its numbers are; several tensors may be views of one. ``node`` tells it from others in the
+    backward pass."""
 
     storage: int
     wants_gradient: bool
+    node: int
+
+
+class _Call(NamedTuple):
+    """What the backward pass has to know of a call; ``kept`` are storages, ``more`` bytes besides, ``sizes`` the bytes of
+    the gradient of each input that wants one."""
+
+    output: Tensor
+    inputs: tuple[Tensor, ...]
+    sizes: tuple[int, ...]
+    kept: tuple[int, ...]
+    more: int
+    passes: bool
 
 
 @dataclass
 class _Storage:
     bytes: int
     readers: int = 0  # names that hold it
-    kept: bool = False  # for the backward pass
+    keepers: int = 0  # calls that keep it for the backward pass
 
 
 @dataclass
@@ -69,6 +106,8 @@ class _Run:
     live: int = 0
     peak: int = 0
     saved: int = 0
+    tape: list[_Call] = field(default_factory=list)
+    nodes: int = 0
 
     def all(self, architecture: Architecture) -> dict[int, Tensor]:
         """Runs every step; gives the tensors that are left: inputs and outputs."""
@@ -100,7 +139,7 @@ class _Run:
             return self.new(self.bytes(step.shape), False)
         inputs = [values[id] for id in step.inputs]
         if step.body is not None:
-            return self.scan(step.body, step.shape, inputs[0], values)
+            return self.scan(step.body, step, inputs[0], values)
         if operation in (GATE, MIX):
             # A gate and a mixture multiply by what wants a gradient.
             return self.call(Held(inputs=tuple(range(len(inputs)))), step.instance, inputs, True)
@@ -115,35 +154,67 @@ class _Run:
         wants = [tensor.wants_gradient for tensor in inputs]
         wants_gradient = (learns or any(wants)) and instance.output.dtype == "float"
         if held.view or (held.idle and not self.training):
-            output = Tensor(inputs[0].storage, wants_gradient)
+            output = self.view(inputs[0], wants_gradient)
         else:
             stored = None if held.stored is None else FLOAT * self.number(held.stored) * self.batch
             output = self.new(self.bytes(instance.output) if stored is None else stored, wants_gradient)
         scratch = 0 if self.training else self.number(held.scratch) * self.batch
         self.peak = max(self.peak, self.live + scratch)
-        if wants_gradient:
-            for position in held.inputs:
-                others = wants[:position] + wants[position + 1 :]
-                if not held.crosswise or learns or any(others):
-                    self.keep(inputs[position])
+        if wants_gradient and self.training:
+            kept = [
+                inputs[position].storage
+                for position in held.inputs
+                if not held.crosswise or learns or any(wants[:position] + wants[position + 1 :])
+            ]
             if held.output:
-                self.keep(output)
+                kept.append(output.storage)
             more = self.number(held.extra) * self.batch + held.fixed
-            self.saved += more
-            self.live += more * self.training
+            sizes = tuple(self.bytes(shape) for shape in instance.inputs)
+            self.record(output, inputs, sizes, kept, more, passes=held.view or held.passes)
         return output
 
-    def scan(self, body: Body, shape: Shape, sequence: Tensor, outside: Mapping[int, Tensor]) -> Tensor:
+    def record(
+        self,
+        output: Tensor,
+        inputs: Sequence[Tensor],
+        sizes: Sequence[int],
+        kept: Sequence[int] = (),
+        more: int = 0,
+        *,
+        passes: bool = False,
+    ) -> None:
+        """Notes a call for the backward pass, and that it keeps storages."""
+        for storage in kept:
+            if not self.storages[storage].keepers:
+                self.saved += self.storages[storage].bytes
+            self.storages[storage].keepers += 1
+        self.saved += more
+        self.take(more)
+        wanting = [
+            (tensor, size) for tensor, size in zip(inputs, sizes, strict=True) if tensor.wants_gradient
+        ]
+        self.tape.append(
+            _Call(
+                output, tuple(t for t, _ in wanting), tuple(n for _, n in wanting), tuple(kept), more, passes
+            )
+        )
+
+    def scan(self, body: Body, step: Step, sequence: Tensor, outside: Mapping[int, Tensor]) -> Tensor:
         """A loop over the first axis; elements are views of the sequence, and what each gives is stacked."""
-        by_id = {step.id: step for step in body.steps}
+        by_id = {inner.id: inner for inner in body.steps}
+        turns = self.number(step.shape.dims[0])
         states = [self.new(self.bytes(by_id[id].shape), False) for id in body.states]
         results: list[Tensor] = []
         for state in states:
             self.hold(state)
         keep = {*body.new_states, body.output, body.element, *body.states}
         values = dict(outside)
-        for _ in range(self.number(shape.dims[0])):
-            self.name(values, body.element, sequence)
+        whole = self.bytes(step.instance.inputs[0])
+        for _ in range(turns):
+            element = self.view(sequence, sequence.wants_gradient)
+            if sequence.wants_gradient and self.training:
+                self.record(element, (sequence,), (whole,), passes=bool(results))
+            self.name(values, body.element, element)
             for id, state in zip(body.states, states, strict=True):
                 self.name(values, id, state)
             self.steps(body.steps, keep, values)
@@ -154,18 +225,71 @@ class _Run:
                 self.drop(state)
             states = new_states
             results.append(values[body.output])
-        stacked = self.new(self.bytes(shape), any(tensor.wants_gradient for tensor in results))
+        stacked = self.new(self.bytes(step.shape), any(tensor.wants_gradient for tensor in results))
+        if stacked.wants_gradient and self.training:
+            # The gradients of the results are parts of that of the whole.
+            self.record(stacked, results, [0] * turns, passes=True)
         for tensor in (*states, *results, *(values[id] for id in values if id in by_id)):
             self.drop(tensor)
         return stacked
+
+    # --- backward --------------------------------------------------------------------------------
+
+    def backward(self, outputs: Sequence[tuple[Tensor, int]]) -> None:
+        """Gradients go through the calls that were noted, from the last to the first; each call gives back what it
+        kept. Two gradients of one tensor are added up where the first of them is."""
+        gradients: dict[int, _Storage] = {}
+
+        def give(tensor: Tensor, gradient: _Storage) -> None:
+            before = gradients.get(tensor.node)
+            if before is None:
+                gradient.readers += 1
+                gradients[tensor.node] = gradient
+                return
+            if before.readers > 1:  # somebody else's gradient too
+                before.readers -= 1
+                gradients[tensor.node] = _Storage(before.bytes, readers=1)
+                self.take(before.bytes)
+            if not gradient.readers:
+                self.live -= gradient.bytes
+
+        for tensor, size in outputs:
+            self.take(2 * size)
+            give(tensor, _Storage(2 * size))
+        for call in reversed(self.tape):
+            gradient = gradients.pop(call.output.node, None)
+            if gradient is not None:
+                made = []
+                for size in call.sizes:
+                    made.append(gradient if call.passes else _Storage(size))
+                    self.take(0 if call.passes else size)
+                for tensor, found in zip(call.inputs, made, strict=True):
+                    give(tensor, found)
+                gradient.readers -= 1
+                if not gradient.readers:
+                    self.live -= gradient.bytes
+            self.live -= call.more
+            for kept in call.kept:
+                storage = self.storages[kept]
+                storage.keepers -= 1
+                if not storage.keepers and not storage.readers:
+                    self.live -= storage.bytes
 
     # --- storages --------------------------------------------------------------------------------
 
     def new(self, bytes: int, wants_gradient: bool) -> Tensor:
         self.storages.append(_Storage(bytes))
+        self.take(bytes)
+        self.nodes += 1
+        return Tensor(len(self.storages) - 1, wants_gradient, self.nodes)
+
+    def view(self, tensor: Tensor, wants_gradient: bool) -> Tensor:
+        self.nodes += 1
+        return Tensor(tensor.storage, wants_gradient, self.nodes)
+
+    def take(self, bytes: int) -> None:
         self.live += bytes
         self.peak = max(self.peak, self.live)
-        return Tensor(len(self.storages) - 1, wants_gradient)
 
     def name(self, values: dict[int, Tensor], id: int, tensor: Tensor) -> None:
         """A tensor takes the place of what had the name before, in a scan's last round."""
@@ -180,14 +304,8 @@ class _Run:
     def drop(self, tensor: Tensor) -> None:
         storage = self.storages[tensor.storage]
         storage.readers -= 1
-        if not storage.readers and not (self.training and storage.kept):
+        if not storage.readers and not storage.keepers:
             self.live -= storage.bytes
-
-    def keep(self, tensor: Tensor) -> None:
-        storage = self.storages[tensor.storage]
-        if not storage.kept:
-            storage.kept = True
-            self.saved += storage.bytes
 
     # --- sizes -----------------------------------------------------------------------------------
 

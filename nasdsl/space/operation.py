@@ -78,7 +78,8 @@ class Held:
 
     For the backward pass it keeps the inputs at the positions ``inputs``, where ``crosswise`` each for the gradients of
     the others alone; its ``output``; and ``extra`` bytes an example and ``fixed`` bytes besides. ``scratch`` are the
-    bytes an example that are taken within the call and given back after it, without a backward pass.
+    bytes an example that are taken within the call and given back after it, without a backward pass. With ``passes`` the
+    inputs' gradients are that of the output itself (a sum), as they are of a view.
 
     Sizes are formulas where a dimension is free. A call that has no weights and whose inputs want no gradient keeps
     nothing.
@@ -93,6 +94,7 @@ class Held:
     extra: int | Size = 0
     fixed: int = 0
     scratch: int | Size = 0
+    passes: bool = False
 
 
 FLOAT = 4

@@ -113,8 +113,7 @@ def one_step(operation: Operation, example: Example) -> tuple[Architecture, Any,
     scope = Scope(0, "space", "s", "s", None, None)
     ids = tuple(range(len(instance.inputs)))
     inputs = [
-        Step(i, "input", decide(CATALOGUE["identity"], [x]), (), scope)
-        for i, x in zip(ids, instance.inputs, strict=True)
+        Step(i, "input", Instance((), {}, x), (), scope) for i, x in zip(ids, instance.inputs, strict=True)
     ]
     call = operation.torch(instance)
     weights: list[Tensor] = []
