@@ -1,0 +1,68 @@
+"""How much memory the steps of a search will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nasdsl.searching.search import make_strategy
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.strategy import Path
+from nasdsl.space.architecture import Architecture
+from nasdsl.space.space import Space
+from nasdsl.supernet.forecast import Forecast, forecast_step
+from nasdsl.supernet.partial import partial_channels
+from nasdsl.supernet.superposition import is_superposed, superposition
+from nasdsl.training.tasks import Task
+
+DRAWS = 8
+"""Steps whose paths are looked at; the largest is forecast."""
+
+STATES = {"sgd": 1, "rmsprop": 2, "adam": 2, "adamw": 2}
+"""Numbers that an optimiser keeps for each weight."""
+
+
+def forecast_search(space: Space, settings: SearchSettings, task: Task) -> Forecast:
+    """The largest of the steps that a strategy asks for at the start of its search.
+
+    Nothing is built; a strategy of its own draws the paths. Raises what :func:`make_strategy` raises.
+    """
+    free = {
+        str(dim): int(given)
+        for node, shape in zip(space.inputs, task.shapes, strict=True)
+        for dim, given in zip(space.graph.node(node).type.dims, shape.dims, strict=True)
+        if not isinstance(dim, int) and isinstance(given, int)
+    }
+    recipe = settings.search
+    found = [
+        forecast_step(
+            space,
+            architecture,
+            batch=-(-recipe.batch // parts),
+            states=STATES.get(recipe.optimizer, 1),
+            free=free,
+        )
+        for architecture, parts in _paths(space, settings)
+    ]
+    return max(found, key=lambda forecast: forecast.total)
+
+
+def _paths(space: Space, settings: SearchSettings) -> Iterator[tuple[Architecture, int]]:
+    """What is run, each with the number of parts that the minibatch is cut into."""
+    strategy = make_strategy(space, settings)
+    strategy.start_epoch(0, settings.search.epochs)
+    seen = set()
+    for _ in range(DRAWS):
+        for path in strategy.paths():
+            key = None if path.mixture is not None else repr(path.genotype)
+            if key not in seen:
+                seen.add(key)
+                yield architecture_of(space, path), path.part[1]
+
+
+def architecture_of(space: Space, path: Path) -> Architecture:
+    """What a path runs in the supernet."""
+    if path.mixture is not None:
+        return partial_channels(space.mixture(path.among), path.share, space.catalogue)
+    if is_superposed(space, path.genotype):
+        return superposition(space, path.genotype)
+    return space.architecture(path.genotype, gated=tuple(path.gates))
