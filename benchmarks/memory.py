@@ -103,7 +103,7 @@ def measure(case: Case) -> dict[str, int]:
     space = pipeline.load(resources.spaces() / f"{case.space}.nas", **dict(case.parameters))
     task = random_task(space, 4 * case.batch, case.length)
     settings = settings_for(case.strategy, assignments=[f"search.batch={case.batch}"], space=space.name)
-    forecast = forecast_search(space, settings, task).total
+    forecast = forecast_search(space, settings, task, make_strategy(space, settings)).total
     warm_up()
     before = resident()
     strategy = make_strategy(space, settings)

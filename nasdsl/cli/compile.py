@@ -36,6 +36,23 @@ def command(
             help="What to print: the syntax tree, the space graph, the space, or what the supernet stores."
         ),
     ] = Stage.SPACE,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Forecast too what a training step of the supernet takes with N examples.",
+            show_default=False,
+        ),
+    ] = None,
+    free: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="With --batch, the size of a free dimension. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -46,13 +63,14 @@ def command(
     """Compile a space and print what is in it.
 
     Inputs, outputs, choices with their candidates and guards, the exact number of architectures, the ranges of
-    params and FLOPs over all of them, and the size of the supernet.
+    params, FLOPs and activation memory over all of them, and the size of the supernet.
 
     Examples:
 
         nasdsl compile quickstart
         nasdsl compile mine.nas --set width=32 --json
         nasdsl compile darts --emit supernet
+        nasdsl compile darts --batch 64
         nasdsl compile darts -o darts.json
     """
     from nasdsl.report import tables
@@ -75,10 +93,28 @@ def command(
         _print_graph(space) if as_json else tables.show(tables.graph_table(space))
     elif emit is Stage.SUPERNET:
         _print_json(tables.supernet_json(space)) if as_json else tables.show(tables.supernet_table(space))
-    elif as_json:
-        _print_json(space.describe())
     else:
-        tables.show(tables.space_table(space.describe(), str(path)))
+        description = space.describe()
+        if batch is not None:
+            description["step"] = _step(space, batch, free)
+        if as_json:
+            _print_json(description)
+        else:
+            tables.show(tables.space_table(description, str(path)))
+
+
+def _step(space: Space, batch: int, free: list[str] | None) -> dict[str, object]:
+    """What training steps are forecast to take: of the largest of some paths, and of all candidates blended."""
+    from nasdsl.supernet.forecast import forecast_mixture, forecast_paths
+
+    given = options.parameters(free, option="--free", example="--free T=35")
+    sizes = {name: int(value) for name, value in given.items()}
+    blended = forecast_mixture(space, batch=batch, free=sizes)
+    return {
+        "batch": batch,
+        "path": forecast_paths(space, batch=batch, free=sizes).as_json(),
+        "mixture": None if blended is None else blended.as_json(),
+    }
 
 
 def _print_tree(path: Path, as_json: bool) -> None:

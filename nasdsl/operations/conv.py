@@ -98,7 +98,7 @@ class Conv(Operation):
         return _cost(instance, weight_size("`conv`", instance.inputs[0], 0) // instance.settings["groups"])
 
     def held(self, instance: Instance) -> Held:
-        return Held(inputs=(0,))
+        return Held(inputs=(0,), for_weights=True)
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [channels, C // groups, *kernel].
@@ -179,7 +179,7 @@ class Depthwise(Operation):
         return _cost(instance, 1)
 
     def held(self, instance: Instance) -> Held:
-        return Held(inputs=(0,))
+        return Held(inputs=(0,), for_weights=True)
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [C, 1, *kernel]."""

@@ -64,7 +64,7 @@ class Linear(Operation):
         return Cost(params=weight + (features if instance.settings["bias"] else 0), flops=weight * rows)
 
     def held(self, instance: Instance) -> Held:
-        return Held(inputs=(0,))
+        return Held(inputs=(0,), for_weights=True)
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [features, D]."""
@@ -106,7 +106,7 @@ class Embedding(Operation):
         return Cost(params=instance.settings["vocab"] * instance.settings["features"])
 
     def held(self, instance: Instance) -> Held:
-        return Held(inputs=(0,))
+        return Held(inputs=(0,), for_weights=True)
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A weight [vocab, features]."""
@@ -155,7 +155,7 @@ class Unembed(Operation):
         return Cost(flops=instance.settings["vocab"] * instance.settings["features"] * rows)
 
     def held(self, instance: Instance) -> Held:
-        return Held(inputs=(0,))
+        return Held(inputs=(0,), for_weights=True)
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """The embedding's weight [vocab, features]."""

@@ -75,7 +75,7 @@ class Patchify(Operation):
 
     def held(self, instance: Instance) -> Held:
         # The patches, before the positions are added.
-        return Held(inputs=(0,), scratch=FLOAT * entries(instance.output.dims))
+        return Held(inputs=(0,), for_weights=True, scratch=FLOAT * entries(instance.output.dims))
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:
         """A projection [features, C, patch, patch] with its bias, and positions [T, features]."""
@@ -153,7 +153,10 @@ class Attention(Operation):
         sums = FLOAT * heads
         output = FLOAT * weight_size("`attention`", instance.output, -1)
         return Held(
-            inputs=(0,), extra=tokens * (mixed + sums), scratch=tokens * (mixed + max(0, sums - output))
+            inputs=(0,),
+            for_weights=True,
+            extra=tokens * (mixed + sums),
+            scratch=tokens * (mixed + max(0, sums - output)),
         )
 
     def slices(self, full: Instance, active: Instance) -> dict[str, tuple[Index, ...]]:

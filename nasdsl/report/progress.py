@@ -32,7 +32,8 @@ class Progress:
             self.say(
                 f"searching {event['space']}: {grouped(event['architectures'])} architectures, "
                 f"{event['choices']} choices; {event['strategy']} on {event['task']}, "
-                f"{event['epochs']} epochs of {event['steps']} steps"
+                f"{event['epochs']} epochs of {event['steps']} steps, "
+                f"in about {size_text(event['memory']['total'])} of memory"
             )
         elif kind == "epoch":
             parts = [f"epoch {event['epoch']:>3}/{self._epochs or '?'}", f"loss {event['loss']:.3f}"]
@@ -93,3 +94,14 @@ def genotype_text(genotype: Mapping[str, Any]) -> str:
         f"{name} = {taken if isinstance(taken, str) else '[' + ', '.join(taken) + ']'}"
         for name, taken in genotype.items()
     )
+
+
+def size_text(bytes: int) -> str:
+    """
+    >>> size_text(3_250_585), size_text(512), size_text(41_000_000_000)
+    ('3.3 MB', '512 B', '41 GB')
+    """
+    for letter, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if bytes >= scale:
+            return f"{bytes / scale:.0f} {letter}" if bytes >= 10 * scale else f"{bytes / scale:.1f} {letter}"
+    return f"{bytes} B"

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from nasdsl.diagnostics import Span
-from nasdsl.report.progress import grouped
+from nasdsl.report.progress import grouped, size_text
 from nasdsl.space.conditions import guard_text
 from nasdsl.space.diagram import Diagram
 
@@ -81,10 +81,20 @@ def space_table(description: Mapping[str, Any], path: str = "") -> RenderableTyp
     facts.add_row("params", _range(description["params"]))
     facts.add_row("FLOPs", _range(description["flops"], " multiply-adds"))
     facts.add_row("supernet", f"{_measure(description['supernet']['params'])} params")
+    if "step" in description:
+        facts.add_row(f"a step of {description['step']['batch']}", _step(description["step"]))
     parts: list[RenderableType] = [head, facts]
     if description["choices"]:
         parts += [Text(), _choices(description["choices"])]
     return Group(*parts)
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    """A forecast of training steps: ``one path 120 MB, all candidates 1.9 GB (forecast)``."""
+    words = [f"one path {size_text(step['path']['total'])}"]
+    if step["mixture"] is not None:
+        words.append(f"all candidates {size_text(step['mixture']['total'])}")
+    return ", ".join(words) + " of memory (forecast)"
 
 
 def _tensors(tensors: Sequence[Mapping[str, Any]]) -> str:

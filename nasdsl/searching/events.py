@@ -3,7 +3,8 @@
 Events, one JSON object each, all with ``event`` and ``seconds`` since the start of this process's part of the run:
 
 ============ ======================================================================================================
-``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch
+``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch,
+            ``memory`` {what holds it: bytes} that a step is forecast to take, ``total`` among them
 ``epoch``    ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
              the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
              (``tau``), ``probabilities`` {choice: [...]},
@@ -24,12 +25,13 @@ from typing import Any
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.space.space import Space
+from nasdsl.supernet.forecast import Forecast
 from nasdsl.training.tasks import Task
 
 Event = dict[str, Any]
 
 
-def start_event(space: Space, task: Task, settings: SearchSettings, steps: int) -> Event:
+def start_event(space: Space, task: Task, settings: SearchSettings, steps: int, memory: Forecast) -> Event:
     return {
         "event": "start",
         "space": space.name,
@@ -39,6 +41,7 @@ def start_event(space: Space, task: Task, settings: SearchSettings, steps: int) 
         "strategy": settings.strategy,
         "epochs": settings.search.epochs,
         "steps": steps,
+        "memory": memory.as_json(),
     }
 
 

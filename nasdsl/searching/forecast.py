@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nasdsl.searching.search import make_strategy
 from nasdsl.searching.settings import SearchSettings
-from nasdsl.searching.strategy import Path
+from nasdsl.searching.strategy import Path, WeightSharing
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.space import Space
 from nasdsl.supernet.forecast import Forecast, forecast_step
@@ -21,10 +20,10 @@ STATES = {"sgd": 1, "rmsprop": 2, "adam": 2, "adamw": 2}
 """Numbers that an optimiser keeps for each weight."""
 
 
-def forecast_search(space: Space, settings: SearchSettings, task: Task) -> Forecast:
-    """The largest of the steps that a strategy asks for at the start of its search.
+def forecast_search(space: Space, settings: SearchSettings, task: Task, strategy: WeightSharing) -> Forecast:
+    """The largest of the steps that a strategy asks for at the start of its search. Nothing is built.
 
-    Nothing is built; a strategy of its own draws the paths. Raises what :func:`make_strategy` raises.
+    The strategy is asked for paths, which moves it on: it is one made for this alone.
     """
     free = {
         str(dim): int(given)
@@ -37,18 +36,20 @@ def forecast_search(space: Space, settings: SearchSettings, task: Task) -> Forec
         forecast_step(
             space,
             architecture,
-            batch=-(-recipe.batch // parts),
+            batch=-(-recipe.batch // (parts * recipe.ghosts)),
             states=STATES.get(recipe.optimizer, 1),
             free=free,
+            learns=learns,
         )
-        for architecture, parts in _paths(space, settings)
+        for architecture, parts, learns in _paths(space, settings, strategy)
     ]
     return max(found, key=lambda forecast: forecast.total)
 
 
-def _paths(space: Space, settings: SearchSettings) -> Iterator[tuple[Architecture, int]]:
-    """What is run, each with the number of parts that the minibatch is cut into."""
-    strategy = make_strategy(space, settings)
+def _paths(
+    space: Space, settings: SearchSettings, strategy: WeightSharing
+) -> Iterator[tuple[Architecture, int, bool]]:
+    """What is run, each with the number of parts that the minibatch is cut into, and whether the strategy learns."""
     strategy.start_epoch(0, settings.search.epochs)
     seen = set()
     for _ in range(DRAWS):
@@ -56,7 +57,7 @@ def _paths(space: Space, settings: SearchSettings) -> Iterator[tuple[Architectur
             key = None if path.mixture is not None else repr(path.genotype)
             if key not in seen:
                 seen.add(key)
-                yield architecture_of(space, path), path.part[1]
+                yield architecture_of(space, path), path.part[1], strategy.learns
 
 
 def architecture_of(space: Space, path: Path) -> Architecture:
@@ -64,5 +65,5 @@ def architecture_of(space: Space, path: Path) -> Architecture:
     if path.mixture is not None:
         return partial_channels(space.mixture(path.among), path.share, space.catalogue)
     if is_superposed(space, path.genotype):
-        return superposition(space, path.genotype)
+        return superposition(space, path.genotype, path.join)
     return space.architecture(path.genotype, gated=tuple(path.gates))

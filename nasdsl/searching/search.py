@@ -27,6 +27,7 @@ from nasdsl.searching.events import (
     trial_event,
 )
 from nasdsl.searching.exhausted import is_out_of_memory, out_of_memory
+from nasdsl.searching.forecast import forecast_search
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted, Stop, stopping
 from nasdsl.searching.journal import Journal, Unkept
@@ -185,7 +186,10 @@ class Search:
 
     def begin(self) -> None:
         self.progress.started = True
-        self.tell(start_event(self.space, self.task, self.settings, self.batches.steps))
+        memory = forecast_search(
+            self.space, self.settings, self.task, make_strategy(self.space, self.settings)
+        )
+        self.tell(start_event(self.space, self.task, self.settings, self.batches.steps, memory))
         if self.settings.on_divergence == "rollback":
             self.save()  # what the first epoch goes back to
 

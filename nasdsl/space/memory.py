@@ -20,7 +20,7 @@ measures of a space are those of one example and free dimensions of 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ def memory(
     architecture: Architecture, catalogue: Catalogue, *, batch: int = 1, free: Mapping[str, int] | None = None
 ) -> int:
     """Bytes that are there at once, at most, when the architecture is evaluated."""
-    run = _Run(catalogue, batch, free or {}, training=False)
+    run = _Run(held_by(catalogue), batch, free or {}, training=False)
     run.all(architecture)
     return run.peak
 
@@ -43,20 +43,21 @@ def training_memory(
     architecture: Architecture, catalogue: Catalogue, *, batch: int = 1, free: Mapping[str, int] | None = None
 ) -> int:
     """Bytes that autograd keeps for the backward pass."""
-    run = _Run(catalogue, batch, free or {}, training=True)
+    run = _Run(held_by(catalogue), batch, free or {}, training=True)
     run.all(architecture)
     return run.saved
 
 
 def step_memory(
-    architecture: Architecture, catalogue: Catalogue, *, batch: int = 1, free: Mapping[str, int] | None = None
+    architecture: Architecture, holds: Holds, *, batch: int = 1, free: Mapping[str, int] | None = None
 ) -> int:
     """Bytes of activations and their gradients that are there at once, at most, in a forward and a backward pass.
 
-    The loss is taken to keep as much as the outputs hold (the logarithms of probabilities), in which also its gradient
+    ``holds`` says of a step what it holds and whether it has weights that want gradients (:func:`held_by` of a
+    catalogue, where nothing else is known). The loss is taken to keep as much as the outputs hold (the logarithms of probabilities), in which also its gradient
     is written anew.
     """
-    run = _Run(catalogue, batch, free or {}, training=True)
+    run = _Run(holds, batch, free or {}, training=True)
     left = run.all(architecture)
     outputs = [left[id] for _, id in architecture.outputs]
     run.backward(
@@ -66,6 +67,24 @@ def step_memory(
         ]
     )
     return run.peak
+
+
+Holds = Callable[[Step], tuple[Held, bool]]
+
+
+def held_by(catalogue: Catalogue) -> Holds:
+    """What steps hold by the rules of their operations; gates and mixtures multiply by what wants a gradient."""
+
+    def holds(step: Step) -> tuple[Held, bool]:
+        if step.operation in (GATE, MIX):
+            return Held(inputs=tuple(range(len(step.inputs)))), True
+        found = catalogue[step.operation]
+        learns = step.owner is not None and (
+            found.borrows is not None or bool(found.cost(step.instance).params)
+        )
+        return found.held(step.instance), learns
+
+    return holds
 
 
 class Tensor(NamedTuple):
@@ -86,7 +105,7 @@ class _Call(NamedTuple):
     sizes: tuple[int, ...]
     kept: tuple[int, ...]
     more: int
-    passes: bool
+    passes: tuple[bool, ...]
 
 
 @dataclass
@@ -98,7 +117,7 @@ class _Storage:
 
 @dataclass
 class _Run:
-    catalogue: Catalogue
+    holds: Holds
     batch: int
     free: Mapping[str, int]
     training: bool
@@ -140,14 +159,8 @@ class _Run:
         inputs = [values[id] for id in step.inputs]
         if step.body is not None:
             return self.scan(step.body, step, inputs[0], values)
-        if operation in (GATE, MIX):
-            # A gate and a mixture multiply by what wants a gradient.
-            return self.call(Held(inputs=tuple(range(len(inputs)))), step.instance, inputs, True)
-        found = self.catalogue[operation]
-        learns = step.owner is not None and (
-            found.borrows is not None or bool(found.cost(step.instance).params)
-        )
-        return self.call(found.held(step.instance), step.instance, inputs, learns)
+        held, learns = self.holds(step)
+        return self.call(held, step.instance, inputs, learns)
 
     def call(self, held: Held, instance: Instance, inputs: Sequence[Tensor], learns: bool) -> Tensor:
         """A call of an operation, on which the rule says what it holds; ``learns``: it has weights."""
@@ -164,13 +177,14 @@ class _Run:
             kept = [
                 inputs[position].storage
                 for position in held.inputs
-                if not held.crosswise or learns or any(wants[:position] + wants[position + 1 :])
+                if (learns or not held.for_weights)
+                and (not held.crosswise or any(wants[:position] + wants[position + 1 :]))
             ]
             if held.output:
                 kept.append(output.storage)
             more = self.number(held.extra) * self.batch + held.fixed
             sizes = tuple(self.bytes(shape) for shape in instance.inputs)
-            self.record(output, inputs, sizes, kept, more, passes=held.view or held.passes)
+            self.record(output, inputs, sizes, kept, more, passes=(0,) if held.view else held.passes)
         return output
 
     def record(
@@ -181,7 +195,7 @@ class _Run:
         kept: Sequence[int] = (),
         more: int = 0,
         *,
-        passes: bool = False,
+        passes: Sequence[int] = (),
     ) -> None:
         """Notes a call for the backward pass, and that it keeps storages."""
         for storage in kept:
@@ -190,12 +204,15 @@ class _Run:
             self.storages[storage].keepers += 1
         self.saved += more
         self.take(more)
-        wanting = [
-            (tensor, size) for tensor, size in zip(inputs, sizes, strict=True) if tensor.wants_gradient
-        ]
+        wanting = [i for i, tensor in enumerate(inputs) if tensor.wants_gradient]
         self.tape.append(
             _Call(
-                output, tuple(t for t, _ in wanting), tuple(n for _, n in wanting), tuple(kept), more, passes
+                output,
+                tuple(inputs[i] for i in wanting),
+                tuple(sizes[i] for i in wanting),
+                tuple(kept),
+                more,
+                tuple(i in passes for i in wanting),
             )
         )
 
@@ -213,7 +230,7 @@ class _Run:
         for _ in range(turns):
             element = self.view(sequence, sequence.wants_gradient)
             if sequence.wants_gradient and self.training:
-                self.record(element, (sequence,), (whole,), passes=bool(results))
+                self.record(element, (sequence,), (whole,), passes=(0,) if results else ())
             self.name(values, body.element, element)
             for id, state in zip(body.states, states, strict=True):
                 self.name(values, id, state)
@@ -228,7 +245,7 @@ class _Run:
         stacked = self.new(self.bytes(step.shape), any(tensor.wants_gradient for tensor in results))
         if stacked.wants_gradient and self.training:
             # The gradients of the results are parts of that of the whole.
-            self.record(stacked, results, [0] * turns, passes=True)
+            self.record(stacked, results, [0] * turns, passes=range(turns))
         for tensor in (*states, *results, *(values[id] for id in values if id in by_id)):
             self.drop(tensor)
         return stacked
@@ -260,9 +277,9 @@ class _Run:
             gradient = gradients.pop(call.output.node, None)
             if gradient is not None:
                 made = []
-                for size in call.sizes:
-                    made.append(gradient if call.passes else _Storage(size))
-                    self.take(0 if call.passes else size)
+                for size, passes in zip(call.sizes, call.passes, strict=True):
+                    made.append(gradient if passes else _Storage(size))
+                    self.take(0 if passes else size)
                 for tensor, found in zip(call.inputs, made, strict=True):
                     give(tensor, found)
                 gradient.readers -= 1

@@ -13,16 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
-from nasdsl.space.architecture import Architecture, Step
-from nasdsl.space.memory import step_memory
-from nasdsl.space.operation import FLOAT, Catalogue
+from nasdsl.diagnostics import NasError
+from nasdsl.space.architecture import GATE, MIX, Architecture, Step
+from nasdsl.space.measures import at_one
+from nasdsl.space.memory import held_by, step_memory
+from nasdsl.space.operation import FLOAT, Catalogue, Held
 from nasdsl.space.space import Space
+from nasdsl.supernet.inplace import RELU_IN_PLACE
+from nasdsl.supernet.kernels import is_fast_pool
+from nasdsl.supernet.lowering import lowered
+from nasdsl.supernet.node import Node
+from nasdsl.supernet.optimise import Optimisations
+from nasdsl.supernet.partial import FIRST, REJOIN
 
 LOADED = 15 * 2**20
 """Bytes that the first step loads."""
-GAPS = 0.25
+GAPS = 0.4
 """What kernels and gaps take, as a share of the activations."""
 
 
@@ -40,18 +49,8 @@ class Forecast:
     def total(self) -> int:
         return self.weights + self.optimizer + self.gradients + self.activations + self.workspace
 
-    def __str__(self) -> str:
-        parts = ", ".join(f"{name} {size(getattr(self, name))}" for name in self.__slots__)
-        return f"{size(self.total)}: {parts}"
-
-
-def size(bytes: int) -> str:
-    """Bytes as people say them.
-
-    >>> size(3_250_585), size(512)
-    ('3.1 MiB', '0.0 MiB')
-    """
-    return f"{bytes / 2**20:.1f} MiB" if bytes < 2**30 else f"{bytes / 2**30:.2f} GiB"
+    def as_json(self) -> dict[str, int]:
+        return {"total": self.total} | {name: getattr(self, name) for name in self.__slots__}
 
 
 def forecast_step(
@@ -61,24 +60,89 @@ def forecast_step(
     batch: int,
     states: int = 1,
     free: Mapping[str, int] | None = None,
+    learns: bool = False,
+    optimise: Optimisations = Optimisations(),  # noqa: B008
 ) -> Forecast:
     """What training one path of a supernet takes: an architecture, gated or not, or the mixture of the space.
 
     ``states`` are the numbers that the optimiser keeps for each weight (1 for a momentum, 2 for Adam); ``free`` are the
-    sizes of free dimensions.
+    sizes of free dimensions. With ``learns`` steps of gates or mixture weights alternate with those of the weights, and
+    the larger one counts.
     """
+    stored = {step.owner for step in _with_weights(path.steps, space.catalogue) if step.owner is not None}
+    gathered = FLOAT * sum(_gathered(space, step) for step in _with_weights(path.steps, space.catalogue))
     weights = FLOAT * space.ranges().supernet_params
-    stored: set[int] = set()
-    gathered = 0
-    for step in _with_weights(path.steps, space.catalogue):
-        assert step.owner is not None
-        stored.add(step.owner)
-        gathered += _gathered(space, step)
     # The gradient of a slice is one of the whole stored weight.
-    used = sum(space.catalogue[space.graph.node(o).operation].cost(space.largest(o)).params for o in stored)
-    activations = step_memory(path, space.catalogue, batch=batch, free=free) + FLOAT * gathered
-    workspace = LOADED + int(GAPS * activations)
-    return Forecast(weights, states * weights, FLOAT * used, activations, workspace)
+    used = FLOAT * sum(_params(space, owner) for owner in stored)
+    steps = lowered(path, space.catalogue, optimise, partial(_rides, space))
+    of_weights = step_memory(steps, partial(_holds, space.catalogue, optimise, True), batch=batch, free=free)
+    of_path = 0
+    if learns:
+        of_path = step_memory(
+            steps, partial(_holds, space.catalogue, optimise, False), batch=batch, free=free
+        )
+    activations = max(of_weights, of_path) + gathered
+    return Forecast(weights, states * weights, used, activations, LOADED + int(GAPS * activations))
+
+
+def forecast_paths(
+    space: Space, *, batch: int, free: Mapping[str, int] | None = None, draws: int = 16
+) -> Forecast:
+    """The largest of some paths drawn at random."""
+    drawn = {genotype.text: genotype for genotype in space.sample(0, draws)}
+    found = [forecast_step(space, space.architecture(g), batch=batch, free=free) for g in drawn.values()]
+    return max(found, key=lambda forecast: forecast.total)
+
+
+def forecast_mixture(space: Space, *, batch: int, free: Mapping[str, int] | None = None) -> Forecast | None:
+    """All candidates blended; None where the space has no mixture."""
+    try:
+        blended = space.mixture()
+    except NasError:
+        return None
+    return forecast_step(space, blended, batch=batch, free=free, learns=True)
+
+
+def _params(space: Space, owner: int) -> int:
+    return space.catalogue[space.graph.node(owner).operation].cost(space.largest(owner)).params
+
+
+def _rides(space: Space, step: Step) -> bool:
+    """As the supernet decides it of its modules."""
+    if step.operation != "batchnorm":
+        return False
+    operation = space.catalogue[step.operation]
+    owner = step.id if step.owner is None else step.owner
+    return operation.torch(step.instance) == operation.torch(space.largest(owner))
+
+
+def _holds(catalogue: Catalogue, optimise: Optimisations, of_weights: bool, step: Step) -> tuple[Held, bool]:
+    """What a lowered step holds, in a step of the weights or in one of gates and mixture weights."""
+    if isinstance(step, Node):
+        return _held_by_node(step, of_weights)
+    if step.operation == RELU_IN_PLACE:
+        return Held(view=True, output=True), False
+    if step.operation in (GATE, MIX):
+        return Held(inputs=tuple(range(len(step.inputs)))), not of_weights
+    if step.operation in (FIRST, REJOIN):
+        return Held(view=step.operation == FIRST), False
+    held, learns = held_by(catalogue)(step)
+    if optimise.kernels and is_fast_pool(catalogue[step.operation].torch(step.instance)):
+        held = Held()  # a linear map
+    return held, learns and of_weights
+
+
+def _held_by_node(step: Node, of_weights: bool) -> tuple[Held, bool]:
+    """Inputs of batch norms, and what gates or mixture weights multiply where their gradient is wanted."""
+    there = [term for term in step.terms if term.source is not None]
+    weighed = not of_weights and any(term.is_weighed for term in there)
+    kept = tuple(i for i, term in enumerate(there) if term.norm is not None or (weighed and term.is_weighed))
+    norms = sum(term.norm is not None for term in there)
+    channels = norms * at_one(step.shape.dims[0])
+    learns = of_weights and bool(norms)
+    passes = tuple(i for i, term in enumerate(there) if term.norm is None and term.weight is None)
+    alone = len(there) == 1 and there[0].norm is None and not weighed
+    return Held(view=alone, inputs=kept, fixed=2 * FLOAT * channels, passes=passes), learns or weighed
 
 
 def _with_weights(steps: tuple[Step, ...], catalogue: Catalogue) -> Iterator[Step]:

@@ -125,6 +125,11 @@ def fast_pool(call: TorchCall, run: Run) -> Run:
     return average
 
 
+def is_fast_pool(call: TorchCall) -> bool:
+    """Whether :func:`fast_pool` has something faster for a call on the CPU."""
+    return _window(call) is not None
+
+
 def _window(call: TorchCall) -> int | None:
     """The k of an average over k x k entries, without the padding, that keeps the size."""
     if call.target != "F.avg_pool2d" or call.kwargs.get("count_include_pad", True):

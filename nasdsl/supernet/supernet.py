@@ -17,14 +17,12 @@ from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Instance, TorchCall
 from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
-from nasdsl.supernet.common import share_common
 from nasdsl.supernet.elastic import Cut, Sliced
 from nasdsl.supernet.gates import GATINGS
-from nasdsl.supernet.inplace import relu_in_place
 from nasdsl.supernet.kernels import fast_pool
+from nasdsl.supernet.lowering import lowered
 from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
-from nasdsl.supernet.node import join_nodes
 from nasdsl.supernet.optimise import Optimisations
 from nasdsl.supernet.partial import partial_channels
 from nasdsl.supernet.plan import Context, Plan, Run, make_plan
@@ -190,14 +188,7 @@ class Supernet(nn.Module):
 
     def _lowered(self, architecture: Architecture) -> Architecture:
         """The architecture after the passes that are switched on."""
-        optimise = self.optimise
-        if optimise.share:
-            architecture = share_common(architecture, self.space.catalogue)
-        if optimise.ride:
-            architecture = join_nodes(architecture, self._rides)
-        if optimise.in_place:
-            architecture = relu_in_place(architecture)
-        return architecture
+        return lowered(architecture, self.space.catalogue, self.optimise, self._rides)
 
     def _rides(self, step: Step) -> bool:
         """Whether a step is a batch norm of its stored size, whose scale may carry a coefficient."""

@@ -23,6 +23,7 @@ from nasdsl.space.memory import memory, training_memory
 from nasdsl.space.operation import Catalogue, Cost, Instance, Operation
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
+from nasdsl.supernet.optimise import PLAIN
 
 CATALOGUE = catalogue(plugins=False)
 CALLS = [
@@ -208,7 +209,7 @@ def space_named(name: str) -> Space:
 @pytest.mark.parametrize("name", SMALL)
 def test_architectures_of_shipped_spaces(name: str) -> None:
     space = space_named(name)
-    supernet = Supernet(space)
+    supernet = Supernet(space, optimise=PLAIN)
     batch, length = 2, 5
     for genotype in space.sample(0, 3):
         architecture = space.architecture(genotype)

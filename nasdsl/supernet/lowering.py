@@ -1,0 +1,29 @@
+"""From the architecture of a path to the steps that are really run: the passes that are switched on, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nasdsl.space.architecture import Architecture, Step
+from nasdsl.space.operation import Catalogue
+from nasdsl.supernet.common import share_common
+from nasdsl.supernet.inplace import relu_in_place
+from nasdsl.supernet.node import join_nodes
+from nasdsl.supernet.optimise import Optimisations
+
+
+def lowered(
+    architecture: Architecture,
+    catalogue: Catalogue,
+    optimise: Optimisations,
+    rides: Callable[[Step], bool],
+) -> Architecture:
+    """The same outputs from fewer or smaller steps. ``rides(step)`` says whether a step is a batch norm of its stored
+    size, whose scale may carry a coefficient."""
+    if optimise.share:
+        architecture = share_common(architecture, catalogue)
+    if optimise.ride:
+        architecture = join_nodes(architecture, rides)
+    if optimise.in_place:
+        architecture = relu_in_place(architecture)
+    return architecture
