@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nasdsl.operations.example import Example, example
 from nasdsl.operations.rules import each, entries, pads, slide, spatial, together
-from nasdsl.space.operation import INT, Held, Instance, Operation, Setting, TorchCall
+from nasdsl.space.operation import FLOAT, INT, Held, Instance, Operation, Setting, TorchCall
 from nasdsl.space.tensor import Shape
 
 
@@ -98,7 +98,14 @@ class AvgPool(_Pool):
         )
 
     def held(self, instance: Instance) -> Held:
-        return Held(inputs=(0,))
+        call = self.torch(instance)
+        if call.target != "avg_pool3d":
+            return Held(inputs=(0,))
+        # The padded input, and beside it what counts the entries of each window.
+        channels, *sizes = instance.inputs[0].dims
+        padded = FLOAT * entries([n + 2 * p for n, p in zip(sizes, call.kwargs["padding"], strict=True)])
+        counts = FLOAT * entries(instance.output.dims[1:])
+        return Held(extra=channels * padded, fixed=counts, scratch=channels * padded, scratch_fixed=padded)
 
 
 class _GlobalPool(Operation):

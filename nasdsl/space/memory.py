@@ -171,8 +171,9 @@ class _Run:
         else:
             stored = None if held.stored is None else FLOAT * self.number(held.stored) * self.batch
             output = self.new(self.bytes(instance.output) if stored is None else stored, wants_gradient)
-        scratch = 0 if self.training else self.number(held.scratch) * self.batch
-        self.peak = max(self.peak, self.live + scratch)
+        scratch = self.number(held.scratch) * self.batch + self.number(held.scratch_fixed)
+        if not self.training:
+            self.peak = max(self.peak, self.live + scratch)
         if wants_gradient and self.training:
             kept = [
                 inputs[position].storage
@@ -182,7 +183,7 @@ class _Run:
             ]
             if held.output:
                 kept.append(output.storage)
-            more = self.number(held.extra) * self.batch + held.fixed
+            more = self.number(held.extra) * self.batch + self.number(held.fixed)
             sizes = tuple(self.bytes(shape) for shape in instance.inputs)
             self.record(output, inputs, sizes, kept, more, passes=(0,) if held.view else held.passes)
         return output

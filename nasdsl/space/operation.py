@@ -77,9 +77,10 @@ class Held:
     when evaluating (dropout). ``stored`` are the output's numbers in memory, where they are more than its entries.
 
     For the backward pass it keeps the inputs at the positions ``inputs``, where ``crosswise`` each for the gradients of
-    the others alone, and where ``for_weights`` for those of its weights alone; its ``output``; and ``extra`` bytes an example and ``fixed`` bytes besides. ``scratch`` are the
-    bytes an example that are taken within the call and given back after it, without a backward pass. The gradients
-    of the inputs at ``passes`` are that of the output itself (a sum), as they are of a view.
+    the others alone, and where ``for_weights`` for those of its weights alone; its ``output``; and ``extra`` bytes an
+    example and ``fixed`` bytes besides. ``scratch`` bytes an example and ``scratch_fixed`` besides are taken within the
+    call and given back after it, where there is no backward pass. The gradients of the inputs at ``passes`` are that of
+    the output itself (a sum), as they are of a view.
 
     Sizes are formulas where a dimension is free. A call that has no weights and whose inputs want no gradient keeps
     nothing.
@@ -93,8 +94,9 @@ class Held:
     for_weights: bool = False
     output: bool = False
     extra: int | Size = 0
-    fixed: int = 0
+    fixed: int | Size = 0
     scratch: int | Size = 0
+    scratch_fixed: int | Size = 0
     passes: tuple[int, ...] = ()
 
 
