@@ -25,6 +25,7 @@ from nasdsl.cli import (
     sample,
     search,
     show,
+    strategies,
     train,
 )
 
@@ -51,6 +52,7 @@ for panel, module in (
     (SPACES, fmt),
     (SPACES, lift),
     (SPACES, explain),
+    (SEARCHES, strategies),
     (SEARCHES, search),
     (SEARCHES, train),
     (SEARCHES, evaluate),

@@ -49,6 +49,7 @@ def search_settings(
     space: SearchSpace | None,
     *,
     strategy: str,
+    evaluator: str = "",
     preset: str,
     recipe: str | None,
     epochs: int | None,
@@ -65,6 +66,8 @@ def search_settings(
     for entry in entries:
         if entry.key == "strategy" and not was_given(context, "strategy"):
             strategy = str(entry.value)
+        if entry.key == "evaluator" and not was_given(context, "evaluator"):
+            evaluator = str(entry.value)
         if entry.key == "space" and space is not None and entry.value not in ("", space.name):
             raise failure(
                 "N1021",
@@ -75,12 +78,13 @@ def search_settings(
     given: dict[str, Any] = {
         name: str(value) if isinstance(value, StrEnum) else value
         for name, value in context.params.items()
-        if name in ("task", "seed", "device", "precision") and was_given(context, name)
+        if name in ("task", "seed", "device", "precision", "evaluations") and was_given(context, name)
     }
     if space is not None:
         given |= {"space": space.name, "parameters": options.plain(space.parameters)}
     return settings_for(
         strategy,
+        evaluator=evaluator,
         preset=preset,
         recipe=recipe or "",
         entries=entries,

@@ -27,7 +27,6 @@ class Finished:
 
 def read_settings(run: Path) -> SearchSettings:
     """What a run was made with. Raises NasError N937 where the folder is no run's."""
-    from nasdsl.searching import STRATEGIES
     from nasdsl.searching.settings import settings_type
     from nasdsl.training.config import validated
 
@@ -37,7 +36,9 @@ def read_settings(run: Path) -> SearchSettings:
             "N937", f"`{run}` is no run's folder: it has no config.toml", "`nasdsl search` makes one"
         )
     entries = _toml(config)
-    return validated(settings_type(STRATEGIES.find(str(entries.get("strategy")))), entries)
+    return validated(
+        settings_type(str(entries.get("strategy")), str(entries.get("evaluator") or "")), entries
+    )
 
 
 def read_run(run: Path, limits: Limits) -> Finished:

@@ -20,6 +20,16 @@ def command(
     file: options.FileArgument,
     task: options.TaskOption = "digits",
     strategy: options.StrategyOption = "gdas",
+    evaluator: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What scores genotypes where the strategy trains no supernet: train, synflow, …",
+        ),
+    ] = "",
+    evaluations: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="So many genotypes at most are scored by it.")
+    ] = None,
     preset: options.PresetOption = "published",
     recipe: options.RecipeOption = None,
     epochs: options.EpochsOption = None,
@@ -47,6 +57,8 @@ def command(
         nasdsl search quickstart --task digits --strategy gdas --preset demo
         nasdsl search mine.nas --task digits --strategy random --epochs 20 --seed 3 -o runs/mine
         nasdsl search quickstart -c options.lr=0.03 -c search.lr=0.05
+        nasdsl search quickstart --strategy regularized_evolution --evaluator synflow
+        nasdsl search quickstart --strategy successive_halving --evaluator train
         nasdsl search quickstart -c mine.toml        # `nasdsl config` prints one to start from
     """
     space = options.load_space(file, settings, space_name, limits, config)
@@ -56,10 +68,18 @@ def command(
 
     options.use_threads(threads)
     chosen = configuration.search_settings(
-        context, space, strategy=strategy, preset=preset, recipe=recipe, epochs=epochs, config=config
+        context,
+        space,
+        strategy=strategy,
+        evaluator=evaluator,
+        preset=preset,
+        recipe=recipe,
+        epochs=epochs,
+        config=config,
     )
     found = load_task(chosen.task)
-    folder = output or Path("runs") / f"{space.name}-{chosen.task}-{chosen.strategy}-{chosen.seed}"
+    words = (space.name, chosen.task, chosen.strategy, chosen.evaluator, str(chosen.seed))
+    folder = output or Path("runs") / "-".join(filter(None, words))
     if budget is not None:
         chosen = _within(options.seconds(budget), space, chosen, found, folder)
     progress = Progress(indent="")

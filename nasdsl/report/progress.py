@@ -29,11 +29,15 @@ class Progress:
         kind = event["event"]
         if kind == "start":
             self._epochs = event["epochs"]
+            if "evaluator" in event:
+                self.metric = event["score"]
+                how = f"at most {grouped(event['evaluations'])} scored by {event['evaluator']}"
+            else:
+                how = f"{event['epochs']} epochs of {event['steps']} steps, "
+                how += f"in about {size_text(event['memory']['total'])} of memory"
             self.say(
                 f"searching {event['space']}: {grouped(event['architectures'])} architectures, "
-                f"{event['choices']} choices; {event['strategy']} on {event['task']}, "
-                f"{event['epochs']} epochs of {event['steps']} steps, "
-                f"in about {size_text(event['memory']['total'])} of memory"
+                f"{event['choices']} choices; {event['strategy']} on {event['task']}, {how}"
             )
         elif kind == "epoch":
             parts = [f"epoch {event['epoch']:>3}/{self._epochs or '?'}", f"loss {event['loss']:.3f}"]

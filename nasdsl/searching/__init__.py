@@ -19,8 +19,10 @@ from nasdsl.searching import (  # noqa: F401  (they register themselves)
     reinforce,
     snas,
     spos,
+    successive_halving,
 )
 from nasdsl.searching.assign import is_connected, sample_connected
+from nasdsl.searching.evaluators import EVALUATORS, Evaluator
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Interrupted
 from nasdsl.searching.search import SearchResult, search
@@ -28,7 +30,9 @@ from nasdsl.searching.settings import SearchSettings, settings_for
 from nasdsl.searching.strategy import STRATEGIES, Path, Ranking, RewardDriven, Strategy, WeightSharing
 
 __all__ = [
+    "EVALUATORS",
     "STRATEGIES",
+    "Evaluator",
     "History",
     "Interrupted",
     "Path",

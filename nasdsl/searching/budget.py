@@ -6,6 +6,7 @@ import time
 from statistics import median
 from typing import Any
 
+from nasdsl.diagnostics import failure
 from nasdsl.searching.interrupt import Stop
 from nasdsl.searching.journal import Unkept
 from nasdsl.searching.search import Search, about
@@ -37,8 +38,14 @@ def within(space: Space, settings: SearchSettings, task: Task, seconds: float) -
     """The settings with as many epochs of the search as fit into ``seconds``, its schedule stretched along.
 
     Only weight and architecture steps are counted: what a strategy does after the last epoch (scoring genotypes) and
-    its rewards come on top.
+    its rewards come on top. Raises NasError N966 where there is no supernet.
     """
+    if settings.evaluator:
+        raise failure(
+            "N966",
+            f"a budget of time is one of epochs of a supernet, and here `{settings.evaluator}` scores genotypes",
+            "`--evaluations` says how many at most, `-c epoch_budget` for how many epochs they are trained together",
+        )
     device = resolve_device(settings.device)
     task = task.to(device)
     clock = _Clock()

@@ -37,7 +37,8 @@ from nasdsl.searching.strategy import STRATEGIES, Path, RewardDriven, Strategy, 
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.training.seeds import derive, generator
-from nasdsl.training.tasks import Classification, Split, Task
+from nasdsl.training.split import Split
+from nasdsl.training.tasks import Classification, Task
 from nasdsl.training.train import Evaluation
 
 Check = Callable[[str, Sequence[str]], None]

@@ -4,14 +4,16 @@ Events, one JSON object each, all with ``event`` and ``seconds`` since the start
 
 ============ ======================================================================================================
 ``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch,
-            ``memory`` {what holds it: bytes} that a step is forecast to take, ``total`` among them
+             ``memory`` {what holds it: bytes} that a step is forecast to take, ``total`` among them;
+             without a supernet ``evaluator``, ``evaluations`` (at most), ``score`` (its name), 0 ``epochs``
 ``epoch``    ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
              the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
              (``tau``), ``probabilities`` {choice: [...]},
              ``entropy`` (mean over choices, 1 is undecided), ``leading`` {choice: label}
 ``rollback`` ``number`` (from 1) of a divergence that was answered by going back, ``why`` (the message), ``step`` that the
              run goes on from, ``factor`` of the learning rate from there on
-``trial``    ``number`` (from 1), ``genotype``, ``metric``, ``loss``
+``trial``    ``number`` (from 1), ``genotype``, ``metric``, ``loss``; where it was trained ``budget`` (epochs) and
+             ``spent`` (so far)
 ``end``      ``genotype``, ``metric``, ``loss``
 ============ ======================================================================================================
 """
@@ -32,6 +34,17 @@ Event = dict[str, Any]
 
 
 def start_event(space: Space, task: Task, settings: SearchSettings, steps: int, memory: Forecast) -> Event:
+    epochs = {"epochs": settings.search.epochs, "steps": steps, "memory": memory.as_json()}
+    return _start(space, task, settings) | epochs
+
+
+def evaluated_start_event(space: Space, task: Task, settings: SearchSettings, score: str) -> Event:
+    """Of a search without a supernet; ``score`` is what the evaluator's metric is called."""
+    about = {"evaluator": settings.evaluator, "evaluations": settings.evaluations, "score": score}
+    return _start(space, task, settings) | {"epochs": 0, "steps": 0} | about
+
+
+def _start(space: Space, task: Task, settings: SearchSettings) -> Event:
     return {
         "event": "start",
         "space": space.name,
@@ -39,9 +52,6 @@ def start_event(space: Space, task: Task, settings: SearchSettings, steps: int, 
         "choices": len(space.choices),
         "task": task.name,
         "strategy": settings.strategy,
-        "epochs": settings.search.epochs,
-        "steps": steps,
-        "memory": memory.as_json(),
     }
 
 
@@ -96,19 +106,21 @@ def page(
     settings: SearchSettings,
     history: History,
     probabilities: Mapping[str, list[float]],
-    examples: int,
+    told: str,
 ) -> str:
-    """``report.md``, for people. ``examples`` is on how many the trials were scored."""
+    """``report.md``, for people. ``told`` says how the winner was scored, and what it came to."""
     best = history.best()
     lines = [
         f"# {space.name}, searched by {settings.strategy} on {task.name}",
         "",
         f"{space.count()} architectures, {len(space.choices)} choices; "
-        f"{settings.search.epochs} epochs, seed {settings.seed}.",
+        + (
+            f"seed {settings.seed}."
+            if settings.evaluator
+            else f"{settings.search.epochs} epochs, seed {settings.seed}."
+        ),
         "",
-        f"With the shared weights the winner has {task.objective.name} {best.metric:.4f} and loss {best.loss:.4f} "
-        f"on the {examples} examples that the weights were not trained on"
-        + (f", the best of {len(history)} that were scored." if len(history) > 1 else "."),
+        told,
         "",
         "| choice | taken | probability |",
         "| --- | --- | --- |",

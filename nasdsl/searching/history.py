@@ -11,19 +11,24 @@ from nasdsl.space.choice import Genotype
 
 @dataclass(frozen=True)
 class Trial:
-    """One genotype with its result. ``metric`` is larger where it is better (accuracy), ``loss`` smaller."""
+    """One genotype with its result. ``metric`` is larger where it is better (accuracy), ``loss`` smaller.
+
+    ``budget`` is what was spent on it, epochs of training; 0 where it was scored with shared weights, or for nothing.
+    """
 
     genotype: Genotype
     metric: float
     loss: float
+    budget: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {"genotype": dict(self.genotype), "metric": self.metric, "loss": self.loss}
+        entry = {"genotype": dict(self.genotype), "metric": self.metric, "loss": self.loss}
+        return entry | ({"budget": self.budget} if self.budget else {})
 
     @staticmethod
     def from_json(entry: Mapping[str, Any]) -> Trial:
         taken = {name: tuple(v) if isinstance(v, list) else v for name, v in entry["genotype"].items()}
-        return Trial(Genotype(taken), entry["metric"], entry["loss"])
+        return Trial(Genotype(taken), entry["metric"], entry["loss"], entry.get("budget", 0))
 
 
 class History(Sequence[Trial]):
@@ -37,12 +42,32 @@ class History(Sequence[Trial]):
         self._trials.append(trial)
         self._texts.add(trial.genotype.text)
 
+    @property
+    def spent(self) -> int:
+        """The sum of the budgets; what was scored twice with the same budget was trained once."""
+        return sum(budget for _, budget in {(t.genotype.text, t.budget) for t in self._trials})
+
+    def finalists(self, count: int) -> list[Trial]:
+        """The best trials of so many different genotypes, the best first; those that failed are left out."""
+        found: dict[str, Trial] = {}
+        for trial in self.ranked():
+            if trial.metric == trial.metric and len(found) < count:
+                found.setdefault(trial.genotype.text, trial)
+        return list(found.values())
+
+    def found(self, genotype: Genotype, budget: int) -> Trial | None:
+        """The first trial of a genotype with a budget."""
+        if not self.has(genotype):
+            return None
+        return next((t for t in self._trials if t.budget == budget and t.genotype == genotype), None)
+
     def has(self, genotype: Genotype) -> bool:
         return genotype.text in self._texts
 
     def best(self) -> Trial:
-        """The trial with the largest metric; of several the one with the smallest loss, then the earliest.
-        A loss or metric that is no number never wins. Raises ValueError where there is no trial."""
+        """The trial with the largest metric, among those that the most was spent on; of several the one with the smallest
+        loss, then the earliest. A loss or metric that is no number never wins. Raises ValueError where there is no
+        trial."""
         return min(self._trials, key=_place)
 
     def ranked(self, first: int | None = None) -> list[Trial]:
@@ -59,11 +84,12 @@ class History(Sequence[Trial]):
         return iter(self._trials)
 
 
-def _place(trial: Trial) -> tuple[bool, float, bool, float]:
+def _place(trial: Trial) -> tuple[bool, int, float, bool, float]:
     """Smaller is better; numbers before what is none."""
     metric, loss = trial.metric, trial.loss
     return (
         metric != metric,
+        -trial.budget,
         0.0 if metric != metric else -metric,
         loss != loss,
         0.0 if loss != loss else loss,

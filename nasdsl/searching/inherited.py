@@ -9,6 +9,7 @@ import torch
 from nasdsl.diagnostics import failure
 from nasdsl.searching.search import make_strategy
 from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.strategy import WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, recalibrate
@@ -25,6 +26,13 @@ def inherited(run: Path, space: Space, settings: SearchSettings, genotype: Genot
 
     Raises NasError N937 where the run has kept no weights.
     """
+    strategy = make_strategy(space, settings)
+    if not isinstance(strategy, WeightSharing):
+        raise failure(
+            "N937",
+            f"the run in `{run}` trained no supernet: `{settings.evaluator}` scored its genotypes",
+            "train the winner instead",
+        )
     checkpoints = sorted((run / "checkpoint").glob("*.safetensors"))
     if not checkpoints:
         raise failure(
@@ -33,7 +41,6 @@ def inherited(run: Path, space: Space, settings: SearchSettings, genotype: Genot
             "train the winner instead",
         )
     tensors, _ = read_checkpoint(checkpoints[-1])
-    strategy = make_strategy(space, settings)
     supernet = Supernet(space, affine=strategy.affine, batch_norm=strategy.batch_norm)
     supernet.load_state_dict(under("weights", tensors))
     train = task.to(torch.device("cpu")).train

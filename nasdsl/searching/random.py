@@ -27,10 +27,9 @@ class RandomOptions(Config):
 
 @STRATEGIES.add("random")
 class Random:
-    """One-shot search with uniform single paths, then the best of some random candidates.
+    """Li & Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019: with weight sharing.
 
-    Li & Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", 2019. Each minibatch trains one
-    random genotype's sub-network, drawn choice by choice, one cell for all its uses. Then ``candidates`` random
+    Each minibatch trains one random genotype's sub-network, drawn choice by choice, one cell for all its uses. Then ``candidates`` random
     genotypes are ranked by their accuracy on the part that the weights were not trained on, batch norms taking the
     statistics of the batch. Recipe and number of candidates are those of NAS-Bench-201.
 

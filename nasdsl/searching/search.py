@@ -7,7 +7,6 @@ This file has the order. What a step does is in :mod:`nasdsl.searching.steps`, w
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,9 @@ import torch
 
 from nasdsl.diagnostics import Diagnostic, failure
 from nasdsl.searching.cadence import Cadence
+from nasdsl.searching.degenerate import degenerate
+from nasdsl.searching.evaluated import Evaluated, make_evaluator
+from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.events import (
     Event,
     end_event,
@@ -34,11 +36,12 @@ from nasdsl.searching.journal import Journal, Unkept
 from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
 from nasdsl.searching.progress import Progress
+from nasdsl.searching.results import write_results
 from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.steps import Steps
-from nasdsl.searching.strategy import STRATEGIES, RewardDriven, WeightSharing
+from nasdsl.searching.strategy import STRATEGIES, RewardDriven, Strategy, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
@@ -52,7 +55,7 @@ from nasdsl.training.watch import Diverged
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The winner, what was tried, and the supernet with the weights that it ended with.
+    """The winner, what was tried, and the supernet with the weights that it ended with (None where there was none).
 
     ``settings`` are those that the run was made with; ``settings.training`` is how to train the winner from scratch.
     """
@@ -60,7 +63,7 @@ class SearchResult:
     genotype: Genotype
     best: Trial
     history: History
-    supernet: Supernet
+    supernet: Supernet | None
     probabilities: Mapping[str, list[float]]
     settings: SearchSettings
     folder: FilePath | None
@@ -78,7 +81,7 @@ def search(
     """Searches a space; with ``folder`` the run can be stopped (Ctrl-C) and resumed by the same call.
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
-    don't fit (N912, N913, N942), where the folder is another run's (N930 to N932), where the loss diverges (N914);
+    don't fit (N912, N913, N942, N943, N963, N965, N966), where the folder is another run's (N930 to N932), where the loss diverges (N914);
     :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     device = resolve_device(settings.device)
@@ -89,13 +92,40 @@ def search(
             "N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it"
         )
     settings = about(space, settings, task)
-    make_strategy(space, settings)  # what it can't handle it says before there is a folder
+    begin = beginning(space, task, settings, device, on_event)
     if folder is None:
         unkept = Unkept(remembers=settings.on_divergence == "rollback")
         with stopping() as stop:
-            return Search(space, task, settings, device, unkept, on_event, stop).run()
-    with stopping() as stop, Run.open(folder, settings, space, device=device, warn=warn) as run:
-        return Search(space, task, settings, device, run, on_event, stop).run()
+            found = begin(unkept, stop)
+    else:
+        with stopping() as stop, Run.open(folder, settings, space, device=device, warn=warn) as run:
+            found = begin(run, stop)
+    warning = degenerate(space, found.genotype)
+    if warning is not None:
+        warn(warning)
+    return found
+
+
+def beginning(
+    space: Space,
+    task: Task,
+    settings: SearchSettings,
+    device: torch.device,
+    on_event: Callable[[Event], None],
+) -> Callable[[Journal, Stop], SearchResult]:
+    """What runs the search, with a supernet or an evaluator. Strategy, space and task are matched here, before there is a
+    folder."""
+    strategy = make_strategy(space, settings)
+    if isinstance(strategy, WeightSharing):
+        return lambda journal, stop: Search(space, task, settings, device, journal, on_event, stop).run()
+    evaluator = make_evaluator(space, task, settings, strategy)
+
+    def run(journal: Journal, stop: Stop) -> SearchResult:
+        history = Evaluated(space, task, settings, strategy, evaluator, journal, on_event, stop).run()
+        best = history.best()
+        return SearchResult(best.genotype, best, history, None, {}, settings, journal.folder)
+
+    return run
 
 
 def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
@@ -104,18 +134,37 @@ def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
     return settings.model_copy(update={"space": space.name, "parameters": parameters, "task": task.name})
 
 
-def make_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
-    """The strategy of a search. Raises NasError N943 where it trains no supernet, and what it says of the space."""
+def make_strategy(space: Space, settings: SearchSettings) -> Strategy:
+    """The strategy of a search. Raises NasError N942 where it can't handle the space, N943 where nothing scores what it
+    proposes, N966 where two things would."""
     check_kinds(space, settings.strategy)
     kind = STRATEGIES.find(settings.strategy)
     strategy = kind(space, settings.options, derive(settings.seed, "strategy"))
-    if not isinstance(strategy, WeightSharing):
+    if isinstance(strategy, WeightSharing) and settings.evaluator:
+        raise failure(
+            "N966",
+            f"strategy `{settings.strategy}` scores with the supernet that it trains, and takes no evaluator",
+            f"without `--evaluator`; or with a strategy that wants one: {', '.join(scored_by_others())}",
+        )
+    if not isinstance(strategy, WeightSharing) and not settings.evaluator:
         raise failure(
             "N943",
-            f"strategy `{settings.strategy}` trains no supernet, and nothing else scores genotypes here",
-            "`nasdsl bench` runs it on a table; `nasdsl search` wants one such as gdas, darts or random",
+            f"strategy `{settings.strategy}` trains no supernet, so something has to score what it proposes",
+            f"say which with `--evaluator`: {', '.join(sorted(EVALUATORS))}; `nasdsl bench` runs it on a table",
         )
     return strategy
+
+
+def sharing_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
+    """One that trains a supernet. Raises like :func:`make_strategy`."""
+    strategy = make_strategy(space, settings)
+    assert isinstance(strategy, WeightSharing), "its search is one with an evaluator"
+    return strategy
+
+
+def scored_by_others() -> list[str]:
+    """The strategies that train no supernet."""
+    return sorted(name for name, kind in STRATEGIES.items() if not hasattr(kind, "paths"))
 
 
 class Search:
@@ -139,7 +188,7 @@ class Search:
         self.on_event = on_event
         self.stop = stop
         self.began = time.perf_counter()
-        self.strategy = make_strategy(space, settings)
+        self.strategy = sharing_strategy(space, settings)
         self.supernet = Supernet(
             space,
             seed=derive(settings.seed, "supernet"),
@@ -186,9 +235,8 @@ class Search:
 
     def begin(self) -> None:
         self.progress.started = True
-        memory = forecast_search(
-            self.space, self.settings, self.task, make_strategy(self.space, self.settings)
-        )
+        fresh = sharing_strategy(self.space, self.settings)
+        memory = forecast_search(self.space, self.settings, self.task, fresh)
         self.tell(start_event(self.space, self.task, self.settings, self.batches.steps, memory))
         if self.settings.on_divergence == "rollback":
             self.save()  # what the first epoch goes back to
@@ -253,14 +301,16 @@ class Search:
         self.scorer.calibrate(best.genotype)
         self.progress.done = True
         self.tell(end_event(best))
-        text = json.dumps(dict(best.genotype), indent=2, ensure_ascii=False) + "\n"
-        self.journal.write("genotype.json", text)
-        probabilities, examples = self.strategy.probabilities(), len(self.batches.held_out)
-        self.journal.write(
-            "report.md",
-            page(self.space, self.task, self.settings, self.history, probabilities, examples),
-        )
+        write_results(self.journal, self.history, self.settings.finalists, self.report(best))
         self.save()
+
+    def report(self, best: Trial) -> str:
+        told = (
+            f"With the shared weights the winner has {self.task.objective.name} {best.metric:.4f} and loss "
+            f"{best.loss:.4f} on the {len(self.batches.held_out)} examples that the weights were not trained on"
+        )
+        told += f", the best of {len(self.history)} that were scored." if len(self.history) > 1 else "."
+        return page(self.space, self.task, self.settings, self.history, self.strategy.probabilities(), told)
 
     def result(self) -> SearchResult:
         best = self.history.best()

@@ -8,7 +8,8 @@ from typing import Any, Literal, cast
 from pydantic import Field, create_model
 
 from nasdsl.diagnostics import did_you_mean, failure
-from nasdsl.searching.strategy import STRATEGIES, Strategy
+from nasdsl.searching.evaluators import EVALUATORS
+from nasdsl.searching.strategy import STRATEGIES
 from nasdsl.training.config import Config, override, put, validated
 from nasdsl.training.device import Precision
 from nasdsl.training.entries import Entry
@@ -54,8 +55,24 @@ class SearchSettings(Config):
     checkpoint_seconds: float = Field(
         default=300.0, ge=0, description="a checkpoint after so many seconds, besides one an epoch; 0 is none"
     )
+    evaluator: str = Field(
+        default="",
+        description="what scores genotypes where the strategy trains no supernet: train, synflow, …",
+    )
+    evaluations: int = Field(
+        default=100, ge=1, description="genotypes that an evaluator scores, unless the strategy ends before"
+    )
+    epoch_budget: int = Field(
+        default=0,
+        ge=0,
+        description="epochs of training that all evaluations may take together; 0 is any number",
+    )
+    finalists: int = Field(
+        default=10, ge=1, description="the best so many genotypes are kept in finalists.json"
+    )
     search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
     options: Config = Field(default=Config(), description="the strategy's own options")
+    evaluation: Config = Field(default=Config(), description="the evaluator's own options")
     training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")
 
 
@@ -72,6 +89,7 @@ TRAINING_PRESETS: dict[str, Sequence[str]] = {
 def settings_for(
     strategy: str,
     *,
+    evaluator: str = "",
     preset: str = "published",
     recipe: str = "",
     entries: Sequence[Entry] = (),
@@ -83,31 +101,40 @@ def settings_for(
     a published ``recipe`` for the winner's training, ``entries`` of files, fields by name (``task="digits"``),
     ``epochs`` of the search (to which its schedule is stretched), assignments such as ``search.lr=0.05``.
 
-    Raises NasError: N940 for an unknown strategy, N941 for an unknown preset, N1020 for an unknown recipe, N920 to N922
+    Raises NasError: N940 for an unknown strategy, N963 for an unknown evaluator, N941 for an unknown preset, N1020 for an unknown recipe, N920 to N922
     for an entry or an assignment.
     """
     kind = STRATEGIES.find(strategy)
     if preset not in kind.presets:
         help = did_you_mean(preset, kind.presets) or f"there are: {', '.join(kind.presets)}"
         raise failure("N941", f"strategy `{strategy}` has no preset `{preset}`", help)
-    settings = settings_type(kind).model_validate({"strategy": strategy})
+    settings = settings_type(strategy, evaluator).model_validate(
+        {"strategy": strategy, "evaluator": evaluator}
+    )
     settings = override(settings, [*TRAINING_PRESETS.get(preset, ()), *kind.presets[preset]])
     if recipe:
         settings = settings.model_copy(update={"training": published(recipe)})
-    settings = put(settings, [entry for entry in entries if entry.key != "strategy"])
+    settings = put(settings, [entry for entry in entries if entry.key not in ("strategy", "evaluator")])
     settings = validated(type(settings), settings.model_dump() | given)
     if epochs is not None:
         settings = settings.model_copy(update={"search": settings.search.lasting(epochs)})
     return override(settings, assignments)
 
 
-def settings_type(kind: type[Strategy]) -> type[SearchSettings]:
-    """The settings with the options of one strategy, and its published recipe as default."""
+def settings_type(strategy: str, evaluator: str = "") -> type[SearchSettings]:
+    """The settings with the options of one strategy and one evaluator, and the strategy's published recipe as default.
+    Raises NasError: N940 for an unknown strategy, N963 for an unknown evaluator."""
+    kind = STRATEGIES.find(strategy)
     recipe = getattr(kind, "recipe", Recipe())
+    scored_by = EVALUATORS.find(evaluator).Options if evaluator else Config
     fields: dict[str, Any] = {
         "options": (
             kind.Options,
             Field(default_factory=kind.Options, description="the strategy's own options"),
+        ),
+        "evaluation": (
+            scored_by,
+            Field(default_factory=scored_by, description="the evaluator's own options"),
         ),
         "search": (Recipe, Field(default=recipe, description="how the supernet's weights are trained")),
     }

@@ -2,8 +2,11 @@
 
 A :class:`Strategy` sees the space and the history and answers with a genotype. A :class:`WeightSharing` one also says
 what a supernet is trained on, and may learn from it. The trainer owns weights, data, optimiser and device; neither
-reaches into the other. Two additions are there for those who want them: :class:`RewardDriven` strategies learn in a
-phase after each epoch, and :class:`Ranking` ones say how what they propose is scored.
+reaches into the other. Additions are there for those who want them: :class:`RewardDriven` strategies learn in a
+phase after each epoch, :class:`Ranking` ones say how what they propose is scored, and :class:`MultiFidelity` ones how
+much is spent on it.
+
+A class may declare as ``handles`` the kinds of choices that it can handle (:mod:`nasdsl.searching.kinds`).
 
 A strategy is a class in a file of its own, made with ``(space, options, seed)``. Same seed, same answers; what it
 remembers goes through ``state`` and ``restore``, so that a search resumes bit for bit.
@@ -172,6 +175,15 @@ class Ranking(WeightSharing, Protocol):
     @property
     def calibration_batches(self) -> int:
         """On how many minibatches of the weights' part running statistics are re-estimated before (SPOS); 0 is never."""
+        ...
+
+
+@runtime_checkable
+class MultiFidelity(Strategy, Protocol):
+    """Says how much is spent on each genotype that it proposes, in epochs of training (successive halving)."""
+
+    def budget(self, history: History) -> int:
+        """For what :meth:`propose` gives for this history."""
         ...
 
 
