@@ -22,6 +22,7 @@ from tests.exporting.random_spaces import Author
 
 SEEDS = int(os.environ.get("NASDSL_EXPORT_SEEDS", "3"))
 SNAPSHOTS = Path(__file__).parent / "snapshots"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 # The best cell of NAS-Bench-201 on CIFAR-10, and the cells of DARTS (second order).
 PAPERS: dict[str, dict[str, str | list[str]]] = {
     "nasbench201": {
@@ -128,17 +129,60 @@ def test_it_is_formatted_and_clean(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stdout
 
 
+def written(name: str) -> Path:
+    """Where a network of that space lies to be opened and read: the papers' own among the examples."""
+    return EXAMPLES / name / "model.py" if name in PAPERS else SNAPSHOTS / f"{name}.py"
+
+
 @pytest.mark.parametrize("name", ["darts", "nasbench201", "ofa_mobilenetv3"])
 def test_how_it_reads(name: str, bless: bool) -> None:
-    """Snapshots to be opened and read, at the size of the papers."""
+    """At the size of the papers."""
     space = load(spaces() / f"{name}.nas")
     genotype = space.genotype(PAPERS[name]) if name in PAPERS else space.sample(1)
     source = write_source(space.architecture(genotype), space.catalogue)
-    path = SNAPSHOTS / f"{name}.py"
     if bless:
-        SNAPSHOTS.mkdir(exist_ok=True)
-        path.write_text(source)
-    assert source == path.read_text()
+        written(name).write_text(source)
+    assert source == written(name).read_text()
+
+
+@pytest.mark.parametrize("name", sorted(PAPERS))
+def test_an_example_runs_where_there_is_no_nasdsl(name: str) -> None:
+    script = (
+        "import sys; sys.modules['nasdsl'] = None; sys.dont_write_bytecode = True\n"
+        f"import torch; from model import {name.capitalize()} as Example\n"
+        "network = Example().eval()\n"
+        "print(tuple(network(torch.randn(2, 3, 32, 32)).shape))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=EXAMPLES / name, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "(2, 10)\n"
+
+
+def test_the_lines_in_the_readme_of_the_examples() -> None:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    shown = subprocess.run(
+        [sys.executable, "-B", "-c", code + "print(tuple(scores.shape))"],
+        cwd=EXAMPLES / "nasbench201", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == "(1, 10)\n"
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (EXAMPLES / target).exists()
+
+
+def test_the_command_writes_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from nasdsl.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    head = written("nasbench201").read_text(encoding="utf-8").split('"""')[1]
+    (tmp_path / "genotype.json").write_text(head[head.index("{") :])
+    arguments = ["export", "nasbench201", "-g", "genotype.json", "--format", "python", "-o", "taken"]
+    result = CliRunner().invoke(app, arguments, prog_name="nasdsl")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "taken" / "model.py").read_bytes() == written("nasbench201").read_bytes()
 
 
 def test_train_mode_and_gradients() -> None:

@@ -1,0 +1,124 @@
+"""A table over every space that ships: is the source the network, how far is ONNX from it, do pt2 and .nas give the same?
+
+python -m benchmarks.exports                     # small sizes, 20 genotypes as source, 1 in the other forms
+python -m benchmarks.exports --full darts        # the papers' sizes, one space
+
+Every form goes through the gate, so a row is written only where each agrees. With `-o` the table is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nasdsl import resources
+from nasdsl.diagnostics import NasError
+from nasdsl.exporting.export import export
+from nasdsl.exporting.gate import largest_difference
+from nasdsl.exporting.network import Network
+from nasdsl.pipeline import load
+from tests.exporting import cases
+
+HEAD = ("space", "genotypes", "source", "s", "ONNX", "s", "OpenVINO", "pt2", "s", ".nas", "s")
+OTHERS = ("onnx", "pt2", "nas")
+
+
+def row(name: str, sources: int, others: int, full: bool) -> tuple[str, ...]:
+    """Exports random genotypes of one space; seconds of processor time are those of one genotype."""
+    space = load(resources.spaces() / f"{name}.nas") if full else cases.shipped(name)
+    worst: dict[str, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
+    for seed in range(sources):
+        net = cases.make(space, seed)
+        given = cases.inputs(net, batch=4)
+        with tempfile.TemporaryDirectory() as folder:
+            formats = ["python", *OTHERS] if seed < others else ["python"]
+            report = export(net, Path(folder) / "net", formats, sample_inputs=given, space=space)
+            for form in report.forms:
+                worst[form.format] = max(worst[form.format], form.difference or 0.0)
+                seconds[form.format] += form.seconds / (others if form.format in OTHERS else sources)
+            if seed < others:
+                worst["openvino"] = max(worst["openvino"], second_reader(net, report.form("onnx").files[0]))
+    return (
+        name,
+        f"{sources} / {others}",
+        same(worst["python"]),
+        f"{seconds['python']:.1f}",
+        f"{worst['onnx']:.1e}",
+        f"{seconds['onnx']:.1f}",
+        f"{worst['openvino']:.1e}",
+        same(worst["pt2"]),
+        f"{seconds['pt2']:.1f}",
+        same(worst["nas"]),
+        f"{seconds['nas']:.1f}",
+    )
+
+
+def same(difference: float) -> str:
+    return "equal" if not difference else f"{difference:.1e}"
+
+
+def second_reader(net: Network, file: Path) -> float:
+    """How far OpenVINO is from the network, as a share of the largest output where that is over 1."""
+    import openvino
+
+    core = openvino.Core()
+    core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
+    model = core.compile_model(core.read_model(file), "CPU")
+    given = cases.inputs(net, batch=4)
+    found = model([x.numpy() for x in given])
+    return max(
+        largest_difference(right, torch.from_numpy(np.array(found[i]))) / max(1.0, float(right.abs().max()))
+        for i, right in enumerate(cases.outputs(net, given))
+    )
+
+
+def lines(spaces: list[str], sources: int, others: int, full: bool) -> Iterator[str]:
+    yield f"| {' | '.join(HEAD)} |"
+    yield f"| {' | '.join('---' for _ in HEAD)} |"
+    for name in spaces:
+        try:
+            cells = row(name, sources, min(others, sources), full)
+        except NasError as error:
+            cells = (name, "-", str(error.diagnostics[0].message), *["-"] * (len(HEAD) - 3))
+        yield f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("spaces", nargs="*", metavar="SPACE", help="by default all that ship")
+    parser.add_argument(
+        "--sources", type=int, default=20, help="genotypes of each that are exported as source"
+    )
+    parser.add_argument("--others", type=int, default=1, help="those of them that are exported in all forms")
+    parser.add_argument("--full", action="store_true", help="the spaces at their own size")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where the table is stored as well")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    begin = time.process_time()
+    table = []
+    for line in lines(options.spaces or cases.SHIPPED, options.sources, options.others, options.full):
+        print(line, flush=True)
+        table.append(line)
+    size = "the spaces' own sizes" if options.full else "reduced sizes (tests/exporting/cases.py)"
+    head = [
+        "Random genotypes of each space (seeds from 0), exported and run against the network: how many as source / in",
+        "all forms; `equal` is bit for bit; differences are the largest of all batches; seconds are those of one export.",
+        f"{size[0].upper()}{size[1:]}; {time.process_time() - begin:.0f} s of processor time in all.",
+    ]
+    print("\n".join(head))
+    if options.output is not None:
+        options.output.write_text("\n".join([*head, "", *table]) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
