@@ -130,9 +130,8 @@ class Enas:
     - Sub-lists with bounds have the same bits under the condition that the bounds hold, exactly. The skip prior is for
       sub-lists of inputs without bounds.
     - Where an architecture breaks a ``require`` over choices it is drawn again, which biases the gradient.
-    - The learning rate of the weights falls once; the released code restarts it. NAS-Bench-201's code leaves the
-      baseline as it is within an epoch; here it moves with each sample. The constant that the micro code adds to its
-      normal cell's operations is left out.
+    - NAS-Bench-201's code leaves the baseline as it is within an epoch; here it moves with each sample. The constant
+      that the micro code adds to its normal cell's operations is left out.
 
     The preset ``demo`` has 60 epochs at a learning rate of 0.1, each with 30 updates of 5 samples at 5e-3.
     """
@@ -141,8 +140,8 @@ class Enas:
     presets: ClassVar[Mapping[str, Sequence[str]]] = {
         "published": (),
         "demo": (
-            "search.epochs=60", "search.batch=64", "search.lr=0.1", "options.hidden=32", "options.lr=5e-3",
-            "options.updates=30", "options.samples=5",
+            "search.epochs=60", "search.batch=64", "search.lr=0.1", "search.schedule=cosine", "options.hidden=32",
+            "options.lr=5e-3", "options.updates=30", "options.samples=5",
         ),
         "macro_code": (
             "options.hidden=64", "options.temperature=1", "options.tanh=1.5", "options.lr=1e-3", "options.beta1=0",
@@ -167,12 +166,21 @@ class Enas:
         ),
         "nasbench201_code": (
             "search.epochs=250", "search.batch=64", "search.lr=0.025", "search.lr_end=0.001",
-            "search.weight_decay=5e-4", "options.hidden=32", "options.layers=2", "options.lr=1e-3",
+            "search.schedule=cosine", "search.weight_decay=5e-4", "options.hidden=32", "options.layers=2", "options.lr=1e-3",
             "options.beta1=0", "options.epsilon=1e-3", "options.updates=50", "options.samples=20",
             "options.candidates=100",
         ),
     }  # fmt: skip
-    recipe: ClassVar[Recipe] = Recipe(epochs=310, batch=128, lr=0.05, lr_end=5e-4, weight_decay=2.5e-4)
+    recipe: ClassVar[Recipe] = Recipe(
+        epochs=310,
+        batch=128,
+        lr=0.05,
+        lr_end=5e-4,
+        schedule="restarts",
+        period=10,
+        period_growth=2,
+        weight_decay=2.5e-4,
+    )
     affine: ClassVar[bool] = True
     batch_norm: ClassVar[Policy] = "batch"
     learns: ClassVar[bool] = False  # not after each weight step

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from nasdsl.diagnostics import NasError
+from nasdsl.searching import settings_for
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.recipes import FOLDER, names, published, summary
 from nasdsl.training.schedule import drop_path_chance, learning_rate
@@ -57,3 +58,12 @@ def test_an_unknown_recipe_is_told_with_the_nearest():
         published("nasbench")
     assert error.value.diagnostics[0].code == "N1020"
     assert error.value.diagnostics[0].help == "did you mean `nasbench201`?"
+
+
+def test_enas_searches_with_the_restarts_of_its_code():
+    # scripts/cifar10_macro_search.sh and cifar10_micro_search.sh: 310 and 150 epochs, T0 = 10, Tmul = 2.
+    for preset, epochs in (("macro_code", 310), ("micro_code", 150)):
+        recipe = settings_for("enas", preset=preset).search
+        assert recipe.epochs == epochs
+        assert learning_rate(recipe, 30, 1) == recipe.lr == 0.05
+        assert learning_rate(recipe, epochs * 9 - 1, 9) < 1.1 * recipe.lr_end
