@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # Several workers share the cores, and results differ between one thread and two. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,3 +44,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             skip = pytest.mark.skip(reason="no CUDA device here")
             for item in gpu_tests:
                 item.add_marker(skip)
+
+
+def real_data(name: str) -> Path:
+    """A folder of real data that doesn't ship: in NASDSL_DATA, or in shared/data beside the checkout. Skips where it is
+    absent."""
+    places = [Path(os.environ["NASDSL_DATA"])] if "NASDSL_DATA" in os.environ else []
+    places.append(Path(__file__).parent.parent.parent / "shared" / "data")
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    pytest.skip(f"no real data here: `{name}` is neither in NASDSL_DATA nor in ../shared/data")
+
+
+@pytest.fixture
+def fashion_mnist() -> Path:
+    """The published IDX files."""
+    return real_data("fashion_mnist")
+
+
+@pytest.fixture
+def penn_treebank() -> Path:
+    """The published zip of three texts."""
+    return real_data("penn_treebank/ptb.zip")

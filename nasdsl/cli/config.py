@@ -17,7 +17,9 @@ def command(
             metavar="[FILE]", help="A .nas file, for its name and parameters.", show_default=False
         ),
     ] = None,
-    task: options.TaskOption = "digits",
+    task: options.TaskOption = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
     strategy: options.StrategyOption = "gdas",
     preset: options.PresetOption = "published",
     recipe: options.RecipeOption = None,

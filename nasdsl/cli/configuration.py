@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
@@ -17,8 +18,10 @@ from nasdsl.space.size import Rational
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.searching import SearchSettings
+    from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.entries import Entry
     from nasdsl.training.recipe import Recipe
+    from nasdsl.training.tasks import Task
 
 
 def configuration(config: Iterable[str] | None) -> tuple[list[Entry], list[str]]:
@@ -75,11 +78,15 @@ def search_settings(
                 "take the line out, or name that space",
                 entry.span,
             )
+    chosen = context.params
+    own = data_entries(chosen.get("task"), chosen.get("data"), chosen.get("target"))
     given: dict[str, Any] = {
         name: str(value) if isinstance(value, StrEnum) else value
         for name, value in context.params.items()
         if name in ("task", "seed", "device", "precision", "evaluations") and was_given(context, name)
     }
+    if own:
+        given.pop("task", None)  # it named a kind of data
     if space is not None:
         given |= {"space": space.name, "parameters": options.plain(space.parameters)}
     return settings_for(
@@ -89,9 +96,43 @@ def search_settings(
         recipe=recipe or "",
         entries=entries,
         epochs=epochs,
-        assignments=assignments,
+        assignments=[*own, *assignments],
         **given,
     )
+
+
+def data_entries(task: str | None, data: str | None, target: str | None) -> list[str]:
+    """The assignments that ``--task``, ``--data`` and ``--target`` stand for, where there is data of the user's own.
+
+    Raises NasError N910 and N918 where they don't go together.
+    """
+    from nasdsl.training.data.build import named
+
+    found = named(task, data) | ({"target": target} if target else {})
+    return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+
+
+def task_of(context: typer.Context, config: Iterable[str] | None, name: str, recorded: DataSettings) -> Task:
+    """The task that ``--task``, ``--data``, ``--target`` and the entries ``data.…`` of ``-c`` describe, over the one of a
+    run or a stored network. Other data, or data cut in another way, is not held against what was recorded.
+
+    Raises NasError N910, N915 to N918, N920 to N922, and what the readers of data raise.
+    """
+    from nasdsl.training.config import override, put
+    from nasdsl.training.data.build import task_for
+    from nasdsl.training.data.settings import DataSettings
+
+    entries, assignments = configuration(config)
+    path, target = context.params.get("data"), context.params.get("target")
+    task = said(context, "task", config, name)
+    own = data_entries(task if path and was_given(context, "task") else None, path, target)
+    from_files = [replace(e, key=e.key[5:]) for e in entries if e.key.startswith("data.")]
+    given = [text for text in (*own, *assignments) if text.startswith("data.")]
+    settings = DataSettings() if path or task != name else recorded
+    if given or from_files:
+        settings = settings.model_copy(update={"fingerprint": "", "split": ""})
+        settings = override(put(settings, from_files), [text.removeprefix("data.") for text in given])
+    return task_for(name if path or task is None else str(task), settings)
 
 
 def parameters_of_files(config: Iterable[str] | None) -> dict[str, Rational]:
@@ -129,7 +170,8 @@ def training_recipe(
     found = put(found, taken)
     if epochs is not None:
         found = found.lasting(epochs)
-    return override(found, [text.removeprefix("training.") for text in assignments])
+    ours = [text.removeprefix("training.") for text in assignments if not text.startswith("data.")]
+    return override(found, ours)
 
 
 def said(context: typer.Context, name: str, config: Iterable[str] | None, otherwise: Any = None) -> Any:

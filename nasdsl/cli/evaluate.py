@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from nasdsl.cli import options
+from nasdsl.cli import configuration, options
 from nasdsl.diagnostics import failure
 
 
 def command(
+    context: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -30,6 +31,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
+    config: options.ConfigOption = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="A line for each class.")] = False,
     confusion: Annotated[
         bool, typer.Option("--confusion", help="Which class was taken for which, and how often.")
@@ -53,14 +57,14 @@ def command(
     """
     from nasdsl.cli import networks
     from nasdsl.report import assessments, tables
-    from nasdsl.training import load_task, resolve_device
+    from nasdsl.training import resolve_device
     from nasdsl.training.assess import assess
 
     options.use_threads(threads)
     stored = networks.read_network(folder, options.limits(limits))
     place = resolve_device(device)
-    name = task or stored.task
-    found = load_task(name, place)
+    found = configuration.task_of(context, config, stored.task, stored.data).to(place)
+    name = found.name
     found.check(stored.space)
     found = found.ordered(stored.space)
     assessment = assess(stored.network.to(place), found.test, found.objective, precision=str(precision))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nasdsl.language.builder import Limits
     from nasdsl.pipeline import SearchSpace
     from nasdsl.space.choice import Genotype
+    from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.tasks import Task
 
 TRAINED, INHERITED, FRESH = "trained", "inherited", "fresh"
@@ -82,8 +83,6 @@ def _looks_like_folder(what: str) -> bool:
 
 
 def _trained(folder: Path, wish: Wish, limits: Limits) -> Exportable:
-    from nasdsl.training import load_task
-
     if wish.genotype is not None:
         raise failure(
             "N1076",
@@ -91,7 +90,7 @@ def _trained(folder: Path, wish: Wish, limits: Limits) -> Exportable:
             "leave -g out, or take --weights inherited",
         )
     stored = networks.read_network(folder, limits)
-    task = load_task(wish.task or stored.task)
+    task = task_of(wish, stored.task, stored.data)
     task.check(stored.space)
     task = task.ordered(stored.space)
     metric = stored.metric if task.name == stored.task else None
@@ -101,8 +100,6 @@ def _trained(folder: Path, wish: Wish, limits: Limits) -> Exportable:
 
 def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
     """The winner of a run, or another genotype of its space, with weights that weren't trained for it."""
-    from nasdsl.training import load_task
-
     if (run / networks.NETWORK).is_file() and not (run / "config.toml").is_file():
         raise failure(
             "N1076",
@@ -112,7 +109,7 @@ def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
     ended = finished.read_run(run, limits)
     space = ended.space.load()
     genotype = space.genotype(networks.read_genotype(wish.genotype) if wish.genotype else ended.genotype)
-    task = load_task(wish.task or ended.settings.task)
+    task = task_of(wish, ended.settings.task, ended.settings.data)
     task.check(space)
     task = task.ordered(space)
     if source != INHERITED:
@@ -124,6 +121,14 @@ def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
     network = space.network(genotype).inherit(supernet.weights_of)
     words = f"inherited from the supernet, batch norm re-estimated on {task.name}"
     return Exportable(answering(network, task), space, words, task)
+
+
+def task_of(wish: Wish, name: str, data: DataSettings) -> Task:
+    """The task that was asked for, or the one of a run with its data."""
+    from nasdsl.training import load_task
+    from nasdsl.training.data.build import task_for
+
+    return load_task(wish.task) if wish.task is not None else task_for(name, data)
 
 
 def answering(network: Network, task: Task) -> Network:

@@ -23,6 +23,7 @@ from nasdsl.space.choice import Taken
 if TYPE_CHECKING:
     from nasdsl.exporting.network import Network
     from nasdsl.pipeline import SearchSpace
+    from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
     from nasdsl.training.train import Epoch
@@ -45,6 +46,7 @@ class Job:
     space: networks.SpaceReference
     genotype: Mapping[str, Taken]
     task: str
+    data: DataSettings
     seed: int
     recipe: Recipe
     device: str
@@ -60,6 +62,7 @@ class Job:
             "parameters": options.plain(space.parameters),
             "genotype": {k: list(v) if isinstance(v, tuple) else v for k, v in self.genotype.items()},
             "task": self.task,
+            "data": self.data.model_dump(mode="json"),
             "seed": self.seed,
             "recipe": self.recipe.model_dump(mode="json"),
             "precision": self.precision,
@@ -81,7 +84,8 @@ def run_job(job: Job, on_epoch: Callable[[Epoch], None] | None = None) -> Score:
     """Trains, or goes on, or reads what is done. Raises NasError N1023 where the folder has an unfinished training of
     another kind."""
     from nasdsl import pipeline
-    from nasdsl.training import load_task, resolve_device
+    from nasdsl.training import resolve_device
+    from nasdsl.training.data.build import task_for
 
     space = job.space.load()
     wanted = job.identity(space)
@@ -90,7 +94,7 @@ def run_job(job: Job, on_epoch: Callable[[Epoch], None] | None = None) -> Score:
         return done
     _take_up(job.folder, wanted)
     device = resolve_device(job.device)
-    task = load_task(job.task, device).ordered(space)
+    task = task_for(job.task, job.data).to(device).ordered(space)
     if job.validates:
         task = validating(task, job.seed)
     network = space.network(job.genotype)
@@ -113,6 +117,7 @@ def run_job(job: Job, on_epoch: Callable[[Epoch], None] | None = None) -> Score:
         space,
         trained,
         task=job.task,
+        data=job.data,
         seed=job.seed,
         recipe=job.recipe,
         part=part,

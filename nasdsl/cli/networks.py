@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nasdsl.exporting.network import Network
     from nasdsl.language.builder import Limits
     from nasdsl.pipeline import SearchSpace, Trained
+    from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.recipe import Recipe
 
 NETWORK = "network.json"
@@ -83,6 +84,7 @@ def write_network(
     trained: Trained,
     *,
     task: str,
+    data: DataSettings,
     seed: int,
     recipe: Recipe,
     part: str = "test",
@@ -105,6 +107,7 @@ def write_network(
         "parameters": {k: v if isinstance(v, int) else str(v) for k, v in space.parameters.items()},
         "genotype": dict(network.genotype),
         "task": task,
+        "data": data.model_dump(),
         "seed": seed,
         part: {"metric": trained.test.metric, "loss": trained.test.loss, "examples": trained.test.examples},
         "recipe": recipe.model_dump(),
@@ -143,6 +146,7 @@ class StoredNetwork:
     network: Network
     space: SearchSpace
     task: str
+    data: DataSettings
     metric: float | None
     """On the test part; None where it was not scored there."""
 
@@ -151,6 +155,8 @@ def read_network(folder: Path, limits: Limits) -> StoredNetwork:
     """The network of a folder, or of a run's winner. Raises NasError N937 or N938 where there is none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from nasdsl.training.data.settings import DataSettings
 
     if not (folder / NETWORK).is_file() and (folder / "network" / NETWORK).is_file():
         folder = folder / "network"
@@ -164,7 +170,8 @@ def read_network(folder: Path, limits: Limits) -> StoredNetwork:
         network = space.network(entries["genotype"])
         network.load_state_dict(load_file(folder / WEIGHTS))
         metric = entries["test"]["metric"] if "test" in entries else None
-        return StoredNetwork(network.eval(), space, entries["task"], metric)
+        data = DataSettings.model_validate(entries.get("data", {}))
+        return StoredNetwork(network.eval(), space, entries["task"], data, metric)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as fault:
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise failure("N938", f"the network in `{folder}` is damaged: {reason}", "train it again") from None

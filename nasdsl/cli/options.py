@@ -19,6 +19,7 @@ from nasdsl.space.size import Rational, whole
 if TYPE_CHECKING:
     from nasdsl.language.builder import Limits
     from nasdsl.pipeline import SearchSpace
+    from nasdsl.training.tasks import Task
 
 FileArgument = Annotated[
     str,
@@ -56,7 +57,32 @@ LimitOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
-TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="What is trained on: digits.")]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="What is trained on: digits; or with --data what that is: image, words, bytes, table, arrays.",
+        show_default=False,
+    ),
+]
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Data of your own: class folders of images, .npz, IDX, CIFAR, text, csv, or module:function.",
+        show_default=False,
+    ),
+]
+
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="COLUMN", help="The column of a table that is predicted.", show_default=False
+    ),
+]
 
 BudgetOption = Annotated[
     str | None,
@@ -231,6 +257,35 @@ def read_space(path: Path, values: Mapping[str, Rational], space: str | None, bo
     if path.suffix == ".json":
         return _read_graph(path, values)
     return pipeline.elaborate(pipeline.read(path, bounds), values, space=space, limits=bounds)
+
+
+def fit_space(
+    space: SearchSpace,
+    task: Task,
+    file: str,
+    settings: Iterable[str] | None,
+    name: str | None,
+    bounds: Iterable[str] | None,
+    config: Iterable[str] | None = None,
+) -> SearchSpace:
+    """The space of :func:`load_space`, with the same options, in the sizes of a task: parameters such as ``classes`` and
+    ``size`` that were not set are, and this is said. Raises NasError N912 or N913 where that doesn't help."""
+    from nasdsl.cli.configuration import parameters_of_files
+    from nasdsl.training.fitting import fitted
+
+    path = files.find_space(file)
+    values = (parameters_of_files(config) if config else {}) | parameters(settings)
+
+    def load(given: Mapping[str, Rational]) -> SearchSpace:
+        if given == values or path.suffix == ".json":
+            return space
+        return read_space(path, given, name, limits(bounds))
+
+    found, set_here = fitted(load, values, task.sizes, task.check)
+    if set_here:
+        changes = ", ".join(f"{name} = {value}" for name, value in set_here.items())
+        print(f"set to fit `{task.name}`: {changes}")
+    return found
 
 
 def _read_graph(path: Path, values: Mapping[str, Rational]) -> SearchSpace:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def command(
     context: typer.Context,
     file: options.FileArgument,
-    task: options.TaskOption = "digits",
+    task: options.TaskOption = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
     strategy: options.StrategyOption = "gdas",
     evaluator: Annotated[
         str,
@@ -56,6 +58,8 @@ def command(
 
         nasdsl search quickstart --task digits --strategy gdas --preset demo
         nasdsl search mine.nas --task digits --strategy random --epochs 20 --seed 3 -o runs/mine
+        nasdsl search nasbench201 --data fashion_mnist/ --set cells=1
+        nasdsl search tabular_mlp --data table.csv --target price
         nasdsl search quickstart -c options.lr=0.03 -c search.lr=0.05
         nasdsl search quickstart --strategy regularized_evolution --evaluator synflow
         nasdsl search quickstart --strategy successive_halving --evaluator train
@@ -64,7 +68,7 @@ def command(
     space = options.load_space(file, settings, space_name, limits, config)
     from nasdsl.report.progress import Progress
     from nasdsl.searching import Interrupted, search
-    from nasdsl.training import load_task
+    from nasdsl.training.data.build import task_for
 
     options.use_threads(threads)
     chosen = configuration.search_settings(
@@ -77,12 +81,15 @@ def command(
         epochs=epochs,
         config=config,
     )
-    found = load_task(chosen.task)
-    words = (space.name, chosen.task, chosen.strategy, chosen.evaluator, str(chosen.seed))
+    found = task_for(chosen.task, chosen.data)
+    space = options.fit_space(space, found, file, settings, space_name, limits, config)
+    words = (space.name, found.name, chosen.strategy, chosen.evaluator, str(chosen.seed))
     folder = output or Path("runs") / "-".join(filter(None, words))
     if budget is not None:
         chosen = _within(options.seconds(budget), space, chosen, found, folder)
     progress = Progress(indent="")
+    for note in found.notes:
+        progress.say(note)
     progress.metric = found.objective.name
     try:
         search(

@@ -72,6 +72,8 @@ def command(
         ),
     ] = None,
     recipe: options.RecipeOption = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
     epochs: options.EpochsOption = None,
     budget: options.BudgetOption = None,
     seed: options.SeedOption = 0,
@@ -104,7 +106,8 @@ def command(
     """
     from nasdsl.cli import finished, jobs, networks, trainings
     from nasdsl.report.progress import Progress
-    from nasdsl.training import Recipe, load_task, resolve_device
+    from nasdsl.training import Recipe, resolve_device
+    from nasdsl.training.data.settings import DataSettings
 
     options.use_threads(threads)
     bounds = options.limits(limits)
@@ -124,7 +127,7 @@ def command(
         ranked = [found.genotype, *(g for g in finished.read_ranked(run) if g != found.genotype)]
         genotypes = [space.genotype(entries) for entries in ranked[:top]]
         base = found.settings.training
-        task = configuration.said(context, "task", config, found.settings.task)
+        loaded = configuration.task_of(context, config, found.settings.task, found.settings.data)
     else:
         if weights is Weights.INHERITED or top > 1:
             raise failure(
@@ -139,15 +142,16 @@ def command(
                 f"`{space.name}` is a space of {space.count()} architectures: which one?",
                 f'name it with -g, such as -g "$(nasdsl sample {what})"',
             )
+        loaded = configuration.task_of(context, config, "digits", DataSettings())
+        space = options.fit_space(space, loaded, what, settings, space_name, limits, config)
         reference = networks.SpaceReference(files.find_space(what), space.name, space.parameters, bounds)
         genotypes = [space.genotype(networks.read_genotype(genotype or "{}"))]
         base = Recipe()
-        task = configuration.said(context, "task", config, "digits")
-    assert task is not None
     chosen = configuration.training_recipe(base, recipe=recipe, epochs=epochs, config=config)
     seed = int(configuration.said(context, "seed", config))
     device = str(configuration.said(context, "device", config))
-    loaded = load_task(task, resolve_device(device))
+    task = loaded.name
+    loaded = loaded.to(resolve_device(device))
     loaded.check(space)
     loaded = loaded.ordered(space)
     folder = output or run or Path("runs") / f"{space.name}-{task}-trained-{seed}"
@@ -156,6 +160,7 @@ def command(
         reference,
         {},
         task,
+        loaded.data,
         seed,
         chosen,
         device,
@@ -168,6 +173,8 @@ def command(
         planned = trainings.within_budget(planned, loaded, options.seconds(budget), workers)
         chosen = planned.jobs[0].recipe
     progress = Progress(indent="")
+    for note in loaded.notes:
+        progress.say(note)
     progress.metric = loaded.objective.name
     network = space.network(genotypes[0])
     _warn_of_what_does_nothing(network, chosen)

@@ -46,10 +46,11 @@ from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.training.checkpoint import prefixed, under
+from nasdsl.training.data.build import task_for
 from nasdsl.training.device import resolve_device
 from nasdsl.training.schedule import learning_rate
 from nasdsl.training.seeds import derive
-from nasdsl.training.tasks import Task, load_task
+from nasdsl.training.tasks import Task
 from nasdsl.training.watch import Diverged
 
 
@@ -85,8 +86,9 @@ def search(
     :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     device = resolve_device(settings.device)
-    task = load_task(settings.task, device) if task is None else task.to(device)
+    task = (task_for(settings.task, settings.data) if task is None else task).to(device)
     task.check(space)
+    task = task.ordered(space)
     if not space.choices:
         raise failure(
             "N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it"
@@ -129,9 +131,10 @@ def beginning(
 
 
 def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
-    """The settings with what was really searched: the space with its parameters, and the task."""
+    """The settings with what was really searched: the space with its parameters, and the task with a digest of its data."""
     parameters = {n: v if isinstance(v, int) else str(v) for n, v in space.parameters.items()}
-    return settings.model_copy(update={"space": space.name, "parameters": parameters, "task": task.name})
+    changes = {"space": space.name, "parameters": parameters, "task": task.name, "data": task.data}
+    return settings.model_copy(update=changes)
 
 
 def make_strategy(space: Space, settings: SearchSettings) -> Strategy:

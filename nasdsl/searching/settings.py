@@ -11,6 +11,7 @@ from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.strategy import STRATEGIES
 from nasdsl.training.config import Config, override, put, validated
+from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.device import Precision
 from nasdsl.training.entries import Entry
 from nasdsl.training.recipe import Recipe
@@ -27,6 +28,7 @@ class SearchSettings(Config):
         default_factory=dict, description="the space's parameters, set with --set"
     )
     task: str = Field(default="digits", description="what is trained on")
+    data: DataSettings = Field(default=DataSettings(), description="data of your own, where there is some")
     strategy: str = Field(default="gdas", description="who decides what is trained and what wins")
     seed: int = Field(default=0, ge=0, description="of every use of chance in the run")
     device: str = Field(default="auto", description="auto, cpu or cuda")

@@ -78,17 +78,17 @@ class Regression:
 class NextToken:
     """Cross-entropy of the next token, in nats a token; its negative is the metric.
 
-    Outputs are [N, T, V], targets [N, T]. Stated as perplexity, or as ``bits`` a token (a byte).
+    Outputs are [N, T, V], targets [N, T] whole numbers of any width. Stated as perplexity, or as ``bits`` a token (a byte).
     """
 
     bits: bool = False
     name: str = "log-likelihood"
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), label_smoothing=smoothing)
+        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten().long(), label_smoothing=smoothing)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        likelihood = -F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+        likelihood = -F.cross_entropy(outputs.flatten(0, 1), targets.flatten().long(), reduction="none")
         return likelihood.view(targets.shape).mean(1)
 
     def natural(self, metric: float) -> Mapping[str, float]:

@@ -143,7 +143,7 @@ BAD = [
     (["search", "quickstart", "-c", "search.lr=fast"], 1, "N921"),
     (["search", "quickstart", "-c", "search.lr=-1"], 1, "N921"),
     (["search", "quickstart", "--set", "classes=9", "-o", "new"], 1, "--set classes=10"),
-    (["search", "darts", "-o", "new"], 1, "N912"),
+    (["search", "speech_1d", "-o", "new"], 1, "N912"),
     (["search", "quickstart", "-o", "taken"], 1, "N932"),
     (["search", "quickstart", "-o", "one.txt"], 1, "one.txt"),
     (["train", "runs"], 1, "N937"),

@@ -19,6 +19,7 @@ from nasdsl.diagnostics import NasError, failure
 from nasdsl.language.builder import Limits
 from nasdsl.space.tensor import Shape
 from nasdsl.training import budget
+from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.objectives import Regression
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.split import Split
@@ -193,7 +194,7 @@ def job(folder: Path, epochs: int = 3, lr: float = 0.1) -> jobs.Job:
     space = networks.SpaceReference(Path("tiny.nas"), "tiny", {}, Limits())
     genotype = space.load().sample(0)
     recipe = Recipe(epochs=epochs, lr=lr, ema=0.9, drop_path=0.2)
-    return jobs.Job(folder, space, genotype, "digits", 0, recipe, "cpu", "float32")
+    return jobs.Job(folder, space, genotype, "digits", DataSettings(), 0, recipe, "cpu", "float32")
 
 
 def test_a_training_that_was_stopped_goes_on_bit_for_bit(there: Path) -> None:
