@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
@@ -75,6 +76,15 @@ class BoundedDiagrams(Diagrams):
     def __init__(self) -> None:
         self.left = sys.maxsize
         super().__init__()
+
+    @contextmanager
+    def bounded(self, bound: int) -> Iterator[None]:
+        """Raises TooManyRows once more than so many leaves and nodes were made."""
+        before, self.left = self.left, bound
+        try:
+            yield
+        finally:
+            self.left = before
 
     def leaf(self, value: Any) -> Diagram:
         self.left -= 1
@@ -237,6 +247,8 @@ class GraphBuilder:
     choices: dict[Key, ChoiceRecord] = field(default_factory=dict)
     # Diagrams with failures that were found where a value was needed: see `settled`.
     doubts: list[Diagram] = field(default_factory=list)
+    # How often something was asked whose answer rests on choices, or on where it is asked.
+    asked: int = 0
     _types: dict[Any, TensorType] = field(default_factory=dict)
 
     # --- numbers -------------------------------------------------------------------------------
@@ -254,11 +266,11 @@ class GraphBuilder:
     def tabulate(self, function: Callable[..., Any], *operands: Diagram, remember: bool = True) -> Diagram:
         """``function`` for every combination of choices that the operands rest on. Raises Wrong beyond :data:`ROWS`."""
         bound = min(ROWS, ENTRIES // max(1, len(operands)))
-        self.table.left = bound
         try:
             if self._rows(operands) > bound:
                 raise TooManyRows
-            return self.table.map(function, *operands, remember=remember)
+            with self.table.bounded(bound):
+                return self.table.map(function, *operands, remember=remember)
         except TooManyRows:
             choices = {v for operand in operands for v in operand.support()}
             raise Wrong(
@@ -266,8 +278,6 @@ class GraphBuilder:
                 f"this rests on {len(choices)} choices at once, in more combinations than can be tabulated",
                 "tie some of them: choose a number once, `width = 16 | 24`, and use it in several places",
             ) from None
-        finally:
-            self.table.left = sys.maxsize
 
     def _rows(self, operands: Sequence[Diagram]) -> int:
         """How many rows a table over the operands has at least, known before it is made.
@@ -304,7 +314,10 @@ class GraphBuilder:
         """
         if isinstance(value, Failure):
             raise Wrong(value.code, value.message, value.help)
-        if not isinstance(value, Diagram) or not any(isinstance(leaf, Failure) for leaf in value.leaves()):
+        if not isinstance(value, Diagram):
+            return value
+        self.asked += 1
+        if not any(isinstance(leaf, Failure) for leaf in value.leaves()):
             return value
         value = self.table.given(value, guard)
         failures = [leaf for leaf in value.leaves() if isinstance(leaf, Failure)]
@@ -555,24 +568,31 @@ class GraphBuilder:
         choice: int | None = None,
     ) -> int:
         id = len(self.nodes)
-        if id >= self.limits.nodes:
+        settings = {k: self.joined(v) for k, v in (settings or {}).items()}
+        if any(map(rests_on_choices, settings.values())):
+            self.asked += 1
+        self.append(
+            Node(
+                id, operation, settings, type, guard, scope, span, name, id if owner is None else owner, region, choice
+            ),
+            reads,
+        )  # fmt: skip
+        return id
+
+    def append(self, node: Node, reads: Sequence[tuple[int, Diagram]]) -> None:
+        """Adds a node that is whole; its number is the next."""
+        if node.id >= self.limits.nodes:
             raise Wrong(
                 "N604",
                 f"the space has more than {self.limits.nodes} nodes",
                 f"make it smaller, or raise the bound: `--limit nodes={2 * self.limits.nodes}`",
                 for_good=True,
             )
-        self.nodes.append(
-            Node(
-                id, operation, {k: self.joined(v) for k, v in (settings or {}).items()}, type, guard, scope, span, name,
-                id if owner is None else owner, region, choice,
-            )
-        )  # fmt: skip
+        self.nodes.append(node)
         self.reads.append(list(reads))
         self.readers.append([])
-        for source, edge_guard in reads:
-            self.readers[source].append((id, edge_guard))
-        return id
+        for source, guard in reads:
+            self.readers[source].append((node.id, guard))
 
     def settings_for(
         self, operation: Operation, given: dict[str, Any], types: Sequence[TensorType]

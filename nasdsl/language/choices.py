@@ -196,6 +196,7 @@ class Choices:
         place: Place,
         bounds: tuple[int, int] | None = None,
     ) -> Made:
+        self.builder.asked += 1
         step = place.step if place.slot == "choice" else Step(place.step, place.target or "choice")
         if not candidates:
             fail("N401", "a choice of nothing", e.span, help="give at least one candidate")

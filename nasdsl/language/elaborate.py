@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from nasdsl.diagnostics import Diagnostic, Findings, Note, Span, did_you_mean
 from nasdsl.language import lints, syntax
+from nasdsl.language.again import Again
 from nasdsl.language.assigned import Assigned
 from nasdsl.language.builder import GraphBuilder, Limits, Wrong, type_text
 from nasdsl.language.choices import Choices
@@ -77,7 +78,9 @@ class Elaborator:
         self.shipped.update({name: Builtin(name) for name in BUILTINS})
         self._stops: list[tuple[Stop, Body]] = []
         self._doubts: list[tuple[Diagram, Diagnostic, Body]] = []
-        self._turns = 0
+        self.turns_taken = 0
+        self.observer: object | None = None
+        self.again = Again(self)
         self._assigned: dict[int, Assigned] = {}
 
     # ============================================================================================
@@ -317,6 +320,17 @@ class Elaborator:
         if stop.diagnostic is not None:
             self._stops.append((stop, stop.body or body))
 
+    def effects(self) -> tuple[int, ...]:
+        """How much was found or done that a use doesn't make again: faults, constraints, uses of shared weights."""
+        return (
+            len(self._stops),
+            len(self._doubts),
+            len(self.findings.diagnostics),
+            len(self.proof.constraints),
+            len(self.requirements.limits),
+            self.uses.shared,
+        )
+
     def doubt(self, span: Span, body: Body, notes: tuple[Note, ...] = ()) -> None:
         """What is wrong for some choices only is judged when it is known which genotypes there are."""
         for diagram in self.builder.doubts:
@@ -482,8 +496,8 @@ class Elaborator:
 
     def count_turn(self, span: Span) -> None:
         """Loops in loops are bounded together."""
-        self._turns += 1
-        if self._turns > self.limits.length:
+        self.turns_taken += 1
+        if self.turns_taken > self.limits.length:
             fail(
                 "N604",
                 f"the loops of this space make more than {self.limits.length} turns",

@@ -248,6 +248,7 @@ class Trace:
                 self._on_condition(e, names, place, value)
             return value
 
+        elaborator.observer = self
         replaced: Any = elaborator
         replaced.choices._make, replaced.uses._bind, replaced.uses.apply = make, bind, apply
         replaced.choices._candidates, replaced.choices._choose_some = candidates_of, choose_some

@@ -1,24 +1,21 @@
 """Text to syntax tree.
 
-``nas.lark`` is the grammar, lark reads it and drives its tables; this file leads the tokens through
+``nas.lark`` is the grammar, ``grammar.py`` holds lark's tables for it; this file leads the tokens through
 them and picks the parser up again after a fault, so that one run reports several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
 from typing import Any
 
-from lark import Lark, Token
+from lark import Token
 from lark.exceptions import UnexpectedToken
 from lark.parsers.lalr_analysis import Shift
 from lark.parsers.lalr_parser_state import ParseConf, ParserState
 
-from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Note, Source, Span
-from nasdsl.language import brackets, syntax, syntax_errors, unreadable
+from nasdsl.language import brackets, grammar, syntax, syntax_errors, unreadable
 from nasdsl.language.fault import MAX_COMPLAINTS, Complaint, Fault
 from nasdsl.language.tokens import CLOSER, END, OPENER, Tokens, make
 from nasdsl.language.tree_builder import TreeBuilder
@@ -75,36 +72,13 @@ def read_tokens(source: Source) -> Tokens:
 
 
 def _readable_tokens(source: Source) -> tuple[Tokens, list[Complaint]]:
-    idle = _lark().parse_interactive(source.text)
+    idle = grammar.parser().parse_interactive(source.text)
     items, complaints = unreadable.readable(source, idle.lexer_thread.lex(idle.parser_state))
     length = len(source.text)
     line, column = source.position(length)
     if items and items[-1].line == line:
         line += 1  # The end of the text is never on the line of a token.
     return Tokens(source, [*items, make(END, "", length, length, line, column)]), complaints
-
-
-@cache
-def _lark() -> Lark:
-    grammar = resources.grammars() / "nas.lark"
-    # The basic lexer: words are reserved everywhere, so a token is the same in every context.
-    return Lark(
-        grammar.read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer="basic",
-        keep_all_tokens=True,
-        maybe_placeholders=False,
-        postlex=_KeepBadTokens(),
-    )
-
-
-class _KeepBadTokens:
-    """Keeps the terminals that no rule takes, which lark would drop from the grammar."""
-
-    always_accept = ("BAD_NUMBER", "BAD_NAME", "BAD_STRING", "BAD_CHARACTER")
-
-    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        return stream
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -117,7 +91,7 @@ class _Run:
         self.tokens = tokens
         self.nesting = nesting
         self.complaints: list[Complaint] = []
-        lark = _lark()
+        lark = grammar.parser()
         callbacks = lark._parse_tree_builder.create_callback(TreeBuilder(tokens.source))
         self.table = lark.parse_interactive("").parser_state.parse_conf.parse_table
         self.state: ParserState[Any] = ParserState(ParseConf(self.table, callbacks, "start"), None)  # type: ignore[arg-type]

@@ -35,6 +35,11 @@ class Body:
     open: frozenset[int] = frozenset()
     under_if: bool = False
 
+    @property
+    def under_if_somewhere(self) -> bool:
+        """Whether a chosen ``if`` lies between this body and the space."""
+        return self.under_if or (self.outer is not None and self.outer.under_if_somewhere)
+
 
 @dataclass(slots=True, eq=False)
 class SharedUse:

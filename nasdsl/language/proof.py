@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from nasdsl.language.builder import ChoiceRecord, Failure, GraphBuilder
+from nasdsl.language.builder import ChoiceRecord, Failure, GraphBuilder, TooManyRows
 from nasdsl.space.diagram import Diagram, shortest_path
 from nasdsl.space.solve import OverBudget, Solver
 
 # How much is spent on finding out whether a genotype meets a condition; beyond it, it is taken to.
 BUDGET = 20_000
+# How large a diagram of all of them may get before it is given up for a count in parts.
+TOGETHER = 2_000
 
 
 class Proof:
@@ -37,6 +39,7 @@ class Proof:
 
     def possible(self, condition: Diagram) -> bool:
         """Whether a genotype meets the condition, as far as is known by now."""
+        self.builder.asked += 1
         if condition is self.table.true:
             return True
         if condition is self.table.false:
@@ -51,6 +54,12 @@ class Proof:
         return found
 
     def _satisfiable(self, conditions: Sequence[Diagram]) -> bool:
+        # Mostly all of them make one small diagram. Where they don't, independent parts are counted apart.
+        try:
+            with self.table.bounded(TOGETHER):
+                return self.table.all_of(conditions) is not self.table.false
+        except TooManyRows:
+            pass
         solver = Solver(self.table, self.builder.arities, conditions, budget=BUDGET)
         try:
             return solver.count() > 0
@@ -82,8 +91,8 @@ class Proof:
             if record.low is not None and record.high is not None:
                 if record.low > 0 or record.high < len(record.labels):
                     self._sublists.update(dict.fromkeys(record.variables, record))
+        # What was possible stays so: whatever else is taken, a new sub-list can have as many elements as it may.
         self._known = len(choices)
-        self._possible.clear()
 
     def _bounds_of(self, variables: Iterable[int]) -> list[Diagram]:
         """That each sub-list which exists has as many elements as it may have."""
@@ -105,6 +114,7 @@ class Proof:
 
     def smallest(self, value: Diagram, wanted: Callable[[Any], bool]) -> Mapping[int, int] | None:
         """The fewest decisions of a genotype that lead to a leaf that is wanted; None where no genotype does."""
+        self.builder.asked += 1
         path = shortest_path(value, wanted)
         if path is None:
             return None

@@ -56,7 +56,9 @@ class Uses:
         self.elaborator = elaborator
         self.builder = elaborator.builder
         self.kinds = elaborator.kinds
-        self._made = 0
+        self.made = 0
+        # How often weights were shared.
+        self.shared = 0
 
     # --- expressions that use operations ---------------------------------------------------------
 
@@ -163,9 +165,9 @@ class Uses:
                 if inputs
                 else None,
             )
-        self._made += 1
+        self.made += 1
         limit = self.elaborator.limits.uses
-        if self._made > limit:
+        if self.made > limit:
             fail(
                 "N604",
                 f"the space has more than {limit} uses of operations",
@@ -459,8 +461,16 @@ class Uses:
             under_if=place.under_if,
         )
         here = place.but(body=body, step=inner_step, target=None, slot="", loops=(), under_if=False)
+        again = self.elaborator.again
+        begun = again.begin(callee, bound, extra, place, scope)
+        found = again.repeat(begun) if begun is not None else None
+        if found is not None:
+            return found
         try:
-            return self._body(define, bound, extra, here)
+            value = self._body(define, bound, extra, here)
+            if begun is not None:
+                again.end(begun, define, value)
+            return value
         except Stop as stop:
             stop.body = stop.body or body
             raise
@@ -836,6 +846,7 @@ class Uses:
 
     def _shared(self, callee: SharedOperation, inputs: list[Value], place: Place, span: Span) -> Value:
         """A use of shared weights: the first makes them, and the choices that go with them."""
+        self.shared += 1
         types = [
             self.builder.type_of(v.node)
             for value in inputs

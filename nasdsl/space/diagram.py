@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -165,6 +165,13 @@ class Diagrams:
         if b is self.false:
             return a
         return self.map(_or, a, b)
+
+    def all_of(self, conditions: Iterable[Diagram]) -> Diagram:
+        """Where all of them hold."""
+        result = self.true
+        for condition in conditions:
+            result = self.both(result, condition)
+        return result
 
     def negate(self, a: Diagram) -> Diagram:
         return self.map(operator.not_, a)

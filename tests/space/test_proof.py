@@ -30,6 +30,7 @@ from nasdsl.language.elaborate import Elaborator
 from nasdsl.language.modules import Loader, Module, pick_space
 from nasdsl.operations import catalogue
 from nasdsl.operations.execute import bind, build_module
+from nasdsl.space import serialize
 from nasdsl.space.architecture import ZEROS, Architecture, Step
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.decide import decided_shape
@@ -259,13 +260,16 @@ def test_what_compiles_runs_and_what_is_refused_breaks() -> None:
 def check_random_space(text: str, seed: int) -> None:
     module = read(text)
     elaborator = Elaborator(catalogue(), LIMITS)
-    try:
-        space = elaborator.space(module, pick_space(module), {})
-    except NasError as error:
+    space = elaborated(elaborator, module)
+    anew = elaborated(walking_all(), module)
+    if isinstance(space, NasError):
         seen["refused"] += 1
-        check_refusal(module, elaborator, error)
+        assert str(space) == str(anew)
+        check_refusal(module, elaborator, space)
         return
     seen["compiled"] += 1
+    assert isinstance(anew, Space)
+    assert serialize.write(space) == serialize.write(anew)
     drawn = dict.fromkeys([*space.sample(seed, 2), *space.sample(seed, 2, uniform=True)])
     for genotype in drawn:
         check_genotype(space, genotype)
@@ -283,6 +287,20 @@ def check_random_space(text: str, seed: int) -> None:
 
 # What is wrong with shapes and sizes is wrong in an architecture; other messages are about the text.
 SHAPES = ("N301", "N303")
+
+
+def elaborated(elaborator: Elaborator, module: Module) -> Space | NasError:
+    try:
+        return elaborator.space(module, pick_space(module), {})
+    except NasError as error:
+        return error
+
+
+def walking_all() -> Elaborator:
+    """An elaborator that walks every use, also one that is like an earlier one."""
+    elaborator = Elaborator(catalogue(), LIMITS)
+    elaborator.observer = object()
+    return elaborator
 
 
 def check_refusal(module: Module, elaborator: Elaborator, error: NasError) -> None:
