@@ -148,7 +148,7 @@ class Again:
     def repeat(self, begun: Begun) -> Value | None:
         """The value of a use that is like an earlier one, with all that it makes; None where there is no such use."""
         found = self._examples.get(begun.key) or self._examples.get(self._guarded(begun.key, begun.place))
-        if found is None or found.begun.place.body.nesting < begun.place.body.nesting:
+        if found is None or self._goes_too_far(found, begun):
             return None
         copy = _Copy(self.builder.nodes, found, begun)
         builder = self.builder
@@ -166,6 +166,16 @@ class Again:
         self.elaborator.uses.made += found.uses
         self.elaborator.turns_taken += found.turns
         return copy.value(found.value)
+
+    def _goes_too_far(self, found: Example, begun: Begun) -> bool:
+        """Whether a bound may be reached inside: walking the body says where."""
+        limits, elaborator = self.elaborator.limits, self.elaborator
+        return (
+            found.begun.place.body.nesting < begun.place.body.nesting
+            or elaborator.uses.made + found.uses > limits.uses
+            or elaborator.turns_taken + found.turns > limits.length
+            or len(self.builder.nodes) + len(found.nodes) > limits.nodes
+        )
 
     def _guarded(self, key: Hashable, place: Place) -> Hashable:
         return (key, id(place.guard), id(place.decided), place.region, len(self.elaborator.proof.constraints))
@@ -185,7 +195,8 @@ class Again:
         if isinstance(value, Template) and isinstance(value.expression, syntax.Name):
             named = value.names.own.get(value.expression.name)
             if named is not None:
-                return ("operation", self._value(named, seen))
+                # Messages and pictures show the place where it was handed over.
+                return ("operation", id(value.expression), self._value(named, seen))
         raise Unlike
 
 
