@@ -59,6 +59,7 @@ def command(
     from nasdsl.report import assessments, tables
     from nasdsl.training import resolve_device
     from nasdsl.training.assess import assess
+    from nasdsl.training.objectives import also
 
     options.use_threads(threads)
     stored = networks.read_network(folder, options.limits(limits))
@@ -75,7 +76,7 @@ def command(
         return
     interval = assessment.interval
     print(
-        f"held-out {found.objective.name} {assessment.metric:.4f} "
+        f"held-out {found.objective.name} {assessment.metric:.4f}{also(found.objective, assessment.metric)} "
         f"[{interval.low:.4f}, {interval.high:.4f}] on {assessment.examples} examples "
         f"({interval.confidence:.0%}, {interval.method}); loss {assessment.loss:.4f}"
     )

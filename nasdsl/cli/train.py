@@ -196,11 +196,13 @@ def _train(planned: Trainings, task: Task, name: str, workers: int, progress: Pr
     """Trains what is planned, says what came out, and gives the folder of the network that is kept."""
     from nasdsl.cli import trainings
     from nasdsl.report import assessments, tables
+    from nasdsl.training.objectives import also
 
     metric = task.objective.name
     if planned.alone:
         score = trainings.train_alone(planned, task, progress)
-        print(f"held-out {metric} {score.metric:.4f} on {score.examples} examples")
+        words = also(task.objective, score.metric)
+        print(f"held-out {metric} {score.metric:.4f}{words} on {score.examples} examples")
         return planned.jobs[0].folder
     scores = trainings.train_several(planned, task, workers, progress)
     outcome = trainings.conclude(planned, scores, task)

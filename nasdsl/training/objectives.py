@@ -138,16 +138,14 @@ class Several:
         return torch.stack(weighted).sum(0)
 
 
-def stated(objective: Objective, metric: float) -> str:
-    """A mean metric in words.
+def also(objective: Objective, metric: float) -> str:
+    """What people call a mean metric otherwise, to be put behind it.
 
-    >>> stated(NextToken(), -4.0), stated(Classification(), 0.93)
-    ('perplexity 54.60', 'accuracy 0.9300')
+    >>> also(NextToken(), -4.0), also(Classification(), 0.93)
+    (' (perplexity 54.60)', '')
     """
-    return ", ".join(
-        f"{name} {value:.4g}" if abs(value) >= 1e4 else f"{name} {value:.{_places(value)}f}"
-        for name, value in objective.natural(metric).items()
-    )
+    others = [f"{n} {v:.{_places(v)}f}" for n, v in objective.natural(metric).items() if n != objective.name]
+    return f" ({', '.join(others)})" if others else ""
 
 
 def _places(value: float) -> int:

@@ -13,19 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-OPERATIONS = (
-    "identity",
-    "brightness",
-    "contrast",
-    "colour",
-    "posterise",
-    "solarise",
-    "rotate",
-    "shear_x",
-    "shear_y",
-    "translate_x",
-    "translate_y",
-)
+COLOURS = ("brightness", "contrast", "colour", "posterise", "solarise")
+MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+OPERATIONS = ("identity", *COLOURS, *MOVES)
 LARGEST = 30
 """The magnitude at which each operation is as strong as it gets."""
 
@@ -33,11 +23,18 @@ LARGEST = 30
 def rand_augment(images: Tensor, operations: int, magnitude: float, random: torch.Generator) -> Tensor:
     """Images in 0..1, [N, C, H, W], after ``operations`` changes in a row; ``magnitude`` goes from 0 to 30."""
     strength = magnitude / LARGEST
+    images = images.clone()
     for _ in range(operations):
-        drawn = torch.randint(len(OPERATIONS), (len(images),), generator=random).to(images.device)
-        side = torch.randint(2, (len(images),), generator=random).to(images.device) * 2.0 - 1
-        images = _moved(images, drawn, strength * side)
-        images = _recoloured(images, drawn, strength, side)
+        # Drawn on the CPU, so that what is chosen by it needs no wait for a GPU.
+        drawn = torch.randint(len(OPERATIONS), (len(images),), generator=random)
+        side = torch.randint(2, (len(images),), generator=random) * 2.0 - 1
+        for names, change in ((MOVES, _moved), (COLOURS, _recoloured)):
+            first, last = OPERATIONS.index(names[0]), OPERATIONS.index(names[-1])
+            some = ((drawn >= first) & (drawn <= last)).nonzero().flatten()
+            if len(some):
+                place = some.to(images.device)
+                about = drawn[some].to(images.device), side[some].to(images.device)
+                images[place] = change(images[place], *about, strength)
     return images
 
 
@@ -46,31 +43,23 @@ def _is(drawn: Tensor, name: str) -> Tensor:
     return (drawn == OPERATIONS.index(name))[:, None, None, None]
 
 
-def _moved(images: Tensor, drawn: Tensor, strength: Tensor) -> Tensor:
+def _moved(images: Tensor, drawn: Tensor, side: Tensor, strength: float) -> Tensor:
     """Rotation up to 30 degrees, shear up to 0.3, translation up to 0.45 of the image; black enters."""
 
     def of(name: str, largest: float) -> Tensor:
-        return torch.where(drawn == OPERATIONS.index(name), strength * largest, 0.0)  # [N]
+        return torch.where(drawn == OPERATIONS.index(name), strength * side * largest, 0.0)  # [N]
 
-    moving = drawn >= OPERATIONS.index("rotate")
-    if not bool(moving.any()):
-        return images
     angle = of("rotate", math.pi / 6)
     height, width = images.shape[2:]
-    one, ratio = torch.ones_like(angle), height / width
+    ratio = height / width
     # grid_sample counts in half sizes of the image, which are not pixels where it isn't square.
-    across = torch.stack(
-        [one * angle.cos(), -angle.sin() * ratio + of("shear_x", 0.3), of("translate_x", 0.9)], 1
-    )
-    down = torch.stack(
-        [angle.sin() / ratio + of("shear_y", 0.3), one * angle.cos(), of("translate_y", 0.9)], 1
-    )
+    across = torch.stack([angle.cos(), -angle.sin() * ratio + of("shear_x", 0.3), of("translate_x", 0.9)], 1)
+    down = torch.stack([angle.sin() / ratio + of("shear_y", 0.3), angle.cos(), of("translate_y", 0.9)], 1)
     grid = F.affine_grid(torch.stack([across, down], 1), list(images.shape), align_corners=False)
-    sampled = F.grid_sample(images, grid, align_corners=False)
-    return torch.where(moving[:, None, None, None], sampled, images)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
-def _recoloured(images: Tensor, drawn: Tensor, strength: float, side: Tensor) -> Tensor:
+def _recoloured(images: Tensor, drawn: Tensor, side: Tensor, strength: float) -> Tensor:
     """Brightness, contrast and colour are a blend with black, with the mean grey, and with grey, by a factor between
     0.1 and 1.9; posterise keeps as few as four bits, solarise inverts what is brighter than a threshold."""
     if images.shape[1] == 3:
