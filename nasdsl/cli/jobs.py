@@ -6,12 +6,14 @@ trained network (:mod:`nasdsl.cli.networks`). The same job finds what is there: 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 JOB = "job.json"
 CHECKPOINT = "checkpoint.safetensors"
+LOCK = ".lock"
 VALIDATION_SHARE = 0.1
 """Of the training part, where candidates are compared and the task has no validation part of its own."""
 
@@ -82,16 +85,23 @@ class Score:
 
 def run_job(job: Job, on_epoch: Callable[[Epoch], None] | None = None) -> Score:
     """Trains, or goes on, or reads what is done. Raises NasError N1023 where the folder has an unfinished training of
-    another kind."""
-    from nasdsl import pipeline
-    from nasdsl.training import resolve_device
-    from nasdsl.training.data.build import task_for
-
+    another kind, N931 where another process trains in it."""
     space = job.space.load()
     wanted = job.identity(space)
     done = stored_score(job.folder, wanted)
     if done is not None:
         return done
+    with _held(job.folder):
+        return _train(job, space, wanted, on_epoch)
+
+
+def _train(
+    job: Job, space: SearchSpace, wanted: Mapping[str, Any], on_epoch: Callable[[Epoch], None] | None
+) -> Score:
+    from nasdsl import pipeline
+    from nasdsl.training import resolve_device
+    from nasdsl.training.data.build import task_for
+
     _take_up(job.folder, wanted)
     device = resolve_device(job.device)
     task = task_for(job.task, job.data).to(device).ordered(space)
@@ -185,6 +195,20 @@ def stored_score(folder: Path, wanted: Mapping[str, Any]) -> Score | None:
         return None
     found = about.get("validation") or about["test"]
     return Score(found["metric"], found["loss"], found["examples"])
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """One process at a time trains in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise failure(
+                "N931", f"another process trains in `{folder}`", "name another folder with -o"
+            ) from None
+        yield
 
 
 def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:

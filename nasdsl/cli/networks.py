@@ -5,6 +5,7 @@
 ``weights.safetensors`` its weights, by the names of its plain torch module
 ``genotype.json``       its genotype alone, for ``-g``
 ``recipe.toml``         how it was trained, for ``-c``
+``epochs.jsonl``        loss, metric, learning rate and seconds of each epoch
 ``space/``              the space's source and what it imports
 ======================= ========================================================================
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,8 @@ def write_network(
     write_whole(folder / WEIGHTS, save(tensors))
     write_whole(folder / "genotype.json", _json_bytes(entries["genotype"]))
     write_whole(folder / "recipe.toml", write_toml(recipe, explained=True).encode())
+    curve = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in trained.epochs)
+    write_whole(folder / "epochs.jsonl", curve.encode())
     write_whole(folder / NETWORK, _json_bytes(entries))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import configuration, errors, options
+from nasdsl.diagnostics import Diagnostic, Severity
 
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
@@ -87,6 +88,9 @@ def command(
     folder = output or Path("runs") / "-".join(filter(None, words))
     if budget is not None:
         chosen = _within(options.seconds(budget), space, chosen, found, folder)
+    if chosen.search.drop_path:
+        text = "search.drop_path does nothing: paths are dropped while a network is trained, not a supernet"
+        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
     progress = Progress(indent="")
     for note in found.notes:
         progress.say(note)

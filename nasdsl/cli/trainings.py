@@ -172,7 +172,7 @@ def _on_test(job: Job, task: Task) -> Score:
 def _copy(source: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(source, beside)
+    shutil.copytree(source, beside, ignore=shutil.ignore_patterns(jobs.LOCK))
     shutil.rmtree(target, ignore_errors=True)
     beside.replace(target)
 

@@ -213,6 +213,17 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(there: Path) -> None:
     assert not (there / "parts" / jobs.CHECKPOINT).exists()
 
 
+def test_one_process_at_a_time_trains_in_a_folder(there: Path) -> None:
+    def meddle(epoch: Any) -> None:
+        with pytest.raises(NasError) as error:
+            jobs.run_job(job(there / "held", epochs=1))
+        assert error.value.diagnostics[0].code == "N931"
+
+    jobs.run_job(job(there / "held", epochs=1), on_epoch=meddle)
+    (epoch,) = map(json.loads, (there / "held" / "epochs.jsonl").read_text().splitlines())
+    assert epoch["epoch"] == 0 and epoch["loss"] > 0
+
+
 def test_another_training_does_not_go_on_from_it(there: Path) -> None:
     def stop(epoch: Any) -> None:
         raise KeyboardInterrupt
@@ -253,6 +264,13 @@ def test_a_budget_of_a_search_is_kept_with_it(there: Path) -> None:
     assert "epoch" not in done(*given, "--budget", "0.01s")
     code, _, err = nasdsl(*given, "--budget", "0.02s")
     assert code == 1 and "N930" in err
+
+
+def test_a_budget_needs_epochs(there: Path) -> None:
+    given = ("--strategy", "regularized_evolution", "--evaluator", "synflow", "--budget", "1s", "-o", "none")
+    code, _, err = nasdsl("search", "tiny.nas", *given)
+    assert code == 1 and "N1027" in err
+    assert not Path("none").exists()
 
 
 @pytest.mark.parametrize("text", ["soon", "10", "0s", "-3m", ""])
