@@ -7,12 +7,10 @@ from statistics import median
 from typing import Any
 
 from nasdsl.diagnostics import failure
-from nasdsl.diagnostics import failure
 from nasdsl.searching.interrupt import Stop
 from nasdsl.searching.journal import Unkept
-from nasdsl.searching.search import Search, about, make_strategy
+from nasdsl.searching.search import Search, about
 from nasdsl.searching.settings import SearchSettings
-from nasdsl.searching.strategy import WeightSharing
 from nasdsl.space.space import Space
 from nasdsl.training.budget import STEPS, epochs_within
 from nasdsl.training.device import resolve_device
@@ -49,12 +47,6 @@ def within(space: Space, settings: SearchSettings, task: Task, seconds: float) -
             "`--evaluations` says how many at most, `-c epoch_budget` for how many epochs they are trained together",
         )
     task.check(space)
-    if not isinstance(make_strategy(space, settings), WeightSharing):
-        raise failure(
-            "N1027",
-            f"strategy `{settings.strategy}` trains no supernet: there are no epochs to fit into a budget",
-            "leave --budget out; its options say how many architectures are scored",
-        )
     device = resolve_device(settings.device)
     task = task.to(device).ordered(space)
     clock = _Clock()
