@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,15 @@ def command(
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="Also give the numbers to tensorboard, mlflow or wandb (offline). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FOLDER", help="The run's folder; by default one in runs/."),
@@ -67,10 +76,13 @@ def command(
         nasdsl search quickstart -c mine.toml        # `nasdsl config` prints one to start from
     """
     space = options.load_space(file, settings, space_name, limits, config)
+    from nasdsl.report.live import watching
     from nasdsl.report.progress import Progress
+    from nasdsl.report.trackers import check_trackers, tracked
     from nasdsl.searching import Interrupted, search
     from nasdsl.training.data.build import task_for
 
+    check_trackers(list(track or ()))
     options.use_threads(threads)
     chosen = configuration.search_settings(
         context,
@@ -95,15 +107,17 @@ def command(
     for note in found.notes:
         progress.say(note)
     progress.metric = found.objective.name
+    labels = {choice.name: tuple(choice.labels) for choice in space.choices}
     try:
-        search(
-            space,
-            chosen,
-            task=found,
-            folder=folder,
-            on_event=progress.search,
-            warn=lambda d: errors.show([d]),
-        )
+        with tracked(list(track or ()), folder, labels) as tell, watching(progress) as shown:
+
+            def on_event(event: dict[str, Any]) -> None:
+                shown.search(event)
+                tell(event)
+
+            search(
+                space, chosen, task=found, folder=folder, on_event=on_event, warn=lambda d: errors.show([d])
+            )
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
     print(f"the run is in {folder}; next: nasdsl train {folder}")

@@ -42,9 +42,13 @@ class Progress:
         elif kind == "epoch":
             parts = [f"epoch {event['epoch']:>3}/{self._epochs or '?'}", f"loss {event['loss']:.3f}"]
             parts.append(f"{self.metric} {event['metric']:.3f}")
+            if "architecture_loss" in event:
+                parts.append(f"architecture {event['architecture_loss']:.3f}")
             if "entropy" in event:
                 parts.append(f"undecided {event['entropy']:.0%}")
             self._line("  ".join(parts), event["epoch"], self._epochs, event["seconds"])
+        elif kind == "rollback":
+            self.say(f"went back to step {event['step']}: {event['why']}")
         elif kind == "trial":
             self._trials += 1
             text = f"scored {event['number']:>4}  {self.metric} {event['metric']:.3f}"

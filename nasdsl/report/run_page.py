@@ -1,0 +1,231 @@
+"""A run as one HTML page that needs nothing besides itself: ``nasdsl report``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasdsl.report import charts
+from nasdsl.report.progress import grouped
+from nasdsl.report.run_log import RunLog
+
+if TYPE_CHECKING:
+    from nasdsl.space.space import Space
+
+TRIALS = 200
+"""More trials than this are left to `events.jsonl`."""
+
+CHOICES = 60
+"""More choices than this are not drawn one by one."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with the words over and beneath it; ``labels`` are those of its curves, in the order of the colours."""
+
+    title: str
+    svg: str
+    note: str = ""
+    labels: tuple[str, ...] = ()
+
+
+def run_page(run: RunLog, space: Space) -> str:
+    """The page. ``space`` is the run's own."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    loader = PackageLoader("nasdsl.report", "templates")
+    environment = Environment(
+        loader=loader, autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = grouped
+    environment.filters["figure"] = figure
+    return environment.get_template("run.html").render(
+        run=run,
+        title=f"{run.config.get('space')}, {run.config.get('strategy')} on {run.config.get('task')}",
+        facts=facts(run, space),
+        winner=winner(run, space),
+        drawing=drawing(run, space),
+        curves=curves(run),
+        choices=choices(run, space),
+        front=front(run),
+        trials=trials(run),
+        config=flat(run.config),
+        versions=run.versions,
+    )
+
+
+def figure(value: Any) -> str:
+    """A number in few digits, and what is no number as it is.
+
+    >>> figure(0.123456), figure(12), figure(None)
+    ('0.1235', '12', '–')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return str(value)
+
+
+def facts(run: RunLog, space: Space) -> dict[str, str]:
+    """What a reader wants to know first."""
+    done, wanted = run.epochs
+    seconds = run.events[-1].get("seconds") if run.events else None
+    found = {
+        "state": run.state,
+        "space": f"{space.name}: {grouped(str(space.count()))} architectures, {len(space.choices)} choices",
+        "strategy": str(run.config.get("strategy")),
+        "task": str(run.config.get("task")),
+        "epochs": f"{done} of {wanted}",
+        "trials": str(len(run.of("trial"))),
+        "seed": str(run.config.get("seed")),
+    }
+    if seconds is not None:
+        found["time"] = duration(float(seconds))
+    end = run.end
+    if end is not None:
+        found["with the shared weights"] = f"{figure(end['metric'])} (loss {figure(end['loss'])})"
+    test = (run.trained or {}).get("test")
+    if isinstance(test, Mapping) and "metric" in test:
+        found["trained from scratch"] = (
+            f"{figure(test['metric'])} on {test.get('examples')} held-out examples"
+        )
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Time as people say it.
+
+    >>> duration(42), duration(125), duration(7384)
+    ('42 s', '2 min 5 s', '2 h 3 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def winner(run: RunLog, space: Space) -> list[tuple[str, str, str]]:
+    """Each choice of the winner: what was taken, and with which probability at the end."""
+    end = run.end
+    if end is None:
+        return []
+    told = [event["probabilities"] for event in run.of("epoch") if "probabilities" in event]
+    probabilities: Mapping[str, list[float]] = told[-1] if told else {}
+    rows = []
+    for name, taken in end["genotype"].items():
+        labels = taken if isinstance(taken, list) else [taken]
+        known = space.choice(name).labels
+        shares = [probabilities[name][known.index(label)] for label in labels if name in probabilities]
+        rows.append((name, ", ".join(labels), ", ".join(f"{share:.2f}" for share in shares)))
+    return rows
+
+
+def drawing(run: RunLog, space: Space) -> str:
+    """The space, with the winner in it where there is one."""
+    from nasdsl.report.drawing_panels import picture_of
+    from nasdsl.report.drawing_svg import svg
+
+    end = run.end
+    return svg(picture_of(space, space.genotype(end["genotype"]) if end is not None else None))
+
+
+def curves(run: RunLog) -> list[Chart]:
+    """What went up and down over the epochs, and over the trials."""
+    epochs = run.of("epoch")
+    found: list[Chart] = []
+
+    def over_epochs(
+        title: str, keys: Mapping[str, str], *, between: tuple[float, float] | None = None, note: str = ""
+    ) -> None:
+        drawn = []
+        for key, name in keys.items():
+            pairs = [(e["epoch"], e[key]) for e in epochs if isinstance(e.get(key), (int, float))]
+            if pairs:
+                drawn.append((name, [p[0] for p in pairs], [float(p[1]) for p in pairs]))
+        if drawn:
+            found.append(Chart(title, charts.lines(drawn, x="epoch", y="", between=between), note))
+
+    over_epochs("Loss", {"loss": "weights", "architecture_loss": "architecture"})
+    over_epochs("Metric on the training half", {"metric": "metric"})
+    over_epochs("Reward", {"reward": "reward"})
+    undecided = "1 is undecided, 0 decided"
+    over_epochs("How undecided the choices are", {"entropy": "entropy"}, between=(0, 1.02), note=undecided)
+    over_epochs("Learning rate", {"lr": "learning rate"})
+    scored = [e for e in run.of("trial") if isinstance(e.get("metric"), (int, float))]
+    if len(scored) > 1:
+        best, incumbents = -math.inf, []
+        for event in scored:
+            best = max(best, event["metric"])
+            incumbents.append(best)
+        numbers = [e["number"] for e in scored]
+        rows = [("trial", numbers, [e["metric"] for e in scored]), ("best so far", numbers, incumbents)]
+        found.append(Chart("Trials", charts.lines(rows, x="trial", y="metric")))
+    return found
+
+
+def choices(run: RunLog, space: Space) -> list[Chart]:
+    """How the probabilities of each choice moved."""
+    epochs = [e for e in run.of("epoch") if e.get("probabilities")]
+    found: list[Chart] = []
+    if len(epochs) < 2:
+        return found
+    for choice in space.choices[:CHOICES]:
+        rows = [e["probabilities"].get(choice.name) for e in epochs]
+        if all(rows):
+            svg = charts.shares(choice.labels, [e["epoch"] for e in epochs], rows, title=choice.name)
+            found.append(Chart(choice.name, svg, labels=tuple(choice.labels)))
+    return found
+
+
+def front(run: RunLog) -> Chart | None:
+    """Two objectives of the trials, where the run has a second one."""
+    path = run.folder / "pareto.json"
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    names: Sequence[str] = kept.get("objectives", [])
+    if len(names) < 2:
+        return None
+    of_all = [row["values"] for row in kept.get("trials", kept.get("front", []))]
+    on_front = [row["values"] for row in kept.get("front", [])]
+    places = [of_all.index(values) for values in on_front if values in of_all]
+    xs, ys = [row[names[1]] for row in of_all], [row[names[0]] for row in of_all]
+    volume = kept.get("hypervolume")
+    note = f"hypervolume {figure(volume)}" if volume is not None else ""
+    return Chart("Pareto front", charts.points(xs, ys, places, x=names[1], y=names[0]), note)
+
+
+def trials(run: RunLog) -> list[Mapping[str, Any]]:
+    """The best trials, the best first."""
+    scored = [e for e in run.of("trial") if isinstance(e.get("metric"), (int, float))]
+    rows: list[Mapping[str, Any]] = []
+    for event in sorted(scored, key=lambda e: (-e["metric"], e["loss"]))[:TRIALS]:
+        text = ", ".join(
+            f"{name} = {taken if isinstance(taken, str) else '[' + ', '.join(taken) + ']'}"
+            for name, taken in event["genotype"].items()
+        )
+        rows.append({**event, "text": text})
+    return rows
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The configuration, an entry a row."""
+    found: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = json.dumps(value, ensure_ascii=False, default=str)
+    return found
+
+
+def page_path(run: RunLog) -> Path:
+    """Where a run's page goes."""
+    return run.folder / "report.html"
