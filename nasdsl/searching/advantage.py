@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from nasdsl.searching.absent import zero_candidates
 from nasdsl.searching.gdas import Gdas, GdasOptions, Sample
 from nasdsl.searching.strategy import STRATEGIES, Path, State
-from nasdsl.space.graph import SELECT
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.training.config import Config
@@ -109,7 +109,9 @@ class Advantage(Gdas):
     def __init__(self, space: Space, options: AdvantageOptions, seed: int) -> None:
         # The sampler of gdas at the temperature 1; decay is added here, before clipping.
         shared = options.model_dump(include={"lr", "beta1", "beta2", "baseline_decay", "tries"})
-        super().__init__(space, GdasOptions(**shared, tau_start=1, tau_end=1, weight_decay=0), seed)
+        super().__init__(
+            space, GdasOptions(**shared, tau_start=1, tau_end=1, weight_decay=0, search_none=False), seed
+        )
         self.settings = options
         with torch.no_grad():
             self.logits.copy_(self.valid.to(self.logits))
@@ -191,32 +193,3 @@ class Advantage(Gdas):
         super().restore(state)
         self.averages = state[0].get("averages")
         self.centres = state[0].get("centres")
-
-
-def zero_candidates(space: Space) -> Tensor:
-    """[choices, K]: which candidates give nothing, whatever goes in."""
-    graph = space.graph
-    absent: dict[int, bool] = {}
-    owner = {choice.index: choice for choice in space.choices}
-    found = torch.zeros(
-        len(space.choices), max((len(c.labels) for c in space.choices), default=0), dtype=torch.bool
-    )
-    for node in graph.all_nodes():
-        edges = graph.reads(node.id)
-        given = [absent[edge.source] for edge in edges if edge.source in absent]
-        operation = space.catalogue.get(node.operation)
-        if node.operation == "zero":
-            absent[node.id] = True
-        elif node.operation in (SELECT, "sum", "mean", "identity"):
-            absent[node.id] = bool(given) and all(given)
-        else:
-            absent[node.id] = operation is not None and operation.passes_absence and any(given)
-        if node.choice is not None:
-            variable = owner[node.choice].variables[0]
-            for edge in edges:
-                for k in range(len(owner[node.choice].labels)):
-                    if absent.get(edge.source) and (
-                        space.table.restrict(edge.guard, variable, k) is not space.table.false
-                    ):
-                        found[node.choice, k] = True
-    return found

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from nasdsl.searching.absent import zero_candidates
 from nasdsl.searching.assign import (
     derived,
     follow,
@@ -58,6 +59,10 @@ class GdasOptions(Config):
         default="selected_only",
         description="gradient of the hard sample: selected_only is the paper's and the DARTS-space code's, ones_for_others the NAS-Bench-201 code's",
     )
+    search_none: bool = Field(
+        default=True,
+        description="under `choose k of`, each inner choice has a candidate `none` that is never derived (the published eighth operation)",
+    )
     baseline_decay: float = Field(
         default=0.9,
         ge=0,
@@ -102,7 +107,11 @@ class Gdas:
       score-function gradient (L - b)(onehot(k) - softmax(logits)), with b a moving average of the losses L.
     - Under ``choose k of``, where each candidate holds a choice of its own (as in the DARTS space), the search runs
       with every candidate on, and takes the k candidates whose inner choice is most decided, by its largest
-      probability. The published code takes the k likeliest pairs of edge and operation, so that both may stand on one edge.
+      probability. The published code takes the k likeliest pairs of edge and operation, so that both may stand on one
+      edge: no genotype of such a space, but one of ``choose 2 of { f(t) for f in operations for t in n }``.
+    - ``search_none`` gives these inner choices the published eighth operation. An edge that draws it is left out of the
+      pass, so that its logits have no gradient then: with ``selected_only`` as published, for h is 0; with
+      ``ones_for_others`` the code has Σδ for the other operations.
     - Any other sub-list has logits for each candidate being in, learned by the score function; low and high bounds
       take the likeliest.
     - A choice under a guard is sampled where its guard holds. Samples that break a ``require`` over choices are drawn
@@ -138,9 +147,12 @@ class Gdas:
             if inner is not None
         }
         widths = [len(choice.labels) for choice in space.choices]
+        # Inner choices that have one candidate more in the search; it stands in a column of its own, the last.
+        self.with_none = self._with_none() if options.search_none else frozenset()
         # [choices, K]: one tensor for all, so that a step costs the same for a hundred choices as for one.
-        shape = (len(widths), max(widths, default=0))
+        shape = (len(widths), max(widths, default=0) + bool(self.with_none))
         self.valid = torch.arange(shape[1])[None, :] < torch.tensor(widths, dtype=torch.long)[:, None]
+        self.valid[[self.rows[name] for name in self.with_none], -1] = True
         noise = torch.randn(shape, generator=generator(seed, "logits"), dtype=torch.float64)
         self.logits = (1e-3 * noise * self.valid).requires_grad_()
         self.optimizer = torch.optim.Adam(
@@ -149,6 +161,12 @@ class Gdas:
             betas=(options.beta1, options.beta2),
             weight_decay=options.weight_decay,
         )
+
+    def _with_none(self) -> frozenset[str]:
+        """The choices inside of relaxed sub-lists, but for those that have a candidate that gives nothing already."""
+        inner = {name for names in self.nested.values() for name in names}
+        zeros = zero_candidates(self.space) if inner else None
+        return frozenset(n for n in inner if zeros is not None and not bool(zeros[self.rows[n]].any()))
 
     # --- sampling --------------------------------------------------------------------------------
 
@@ -176,7 +194,7 @@ class Gdas:
             drawn = self.gumbel() if noise is None else noise
             soft = torch.softmax((self.log_probabilities() + drawn) / self.tau, 1)
             best = soft.argmax(1).tolist()
-            members = self._members() if any(c.is_sublist for c in self.space.choices) else {}
+            members = self._members(best) if any(c.is_sublist for c in self.space.choices) else {}
             taken: dict[str, tuple[int, ...]] = {}
 
             def decide(
@@ -200,8 +218,10 @@ class Gdas:
         taken = {name: positions(self.space.choice(name), value) for name, value in genotype.items()}
         return Sample(genotype, _one_hot(taken, self.rows, soft), soft, taken)
 
-    def _members(self) -> dict[str, tuple[int, ...]]:
-        """For each sub-list the candidates that are in: all of them where the search is relaxed, else drawn one by one."""
+    def _members(self, best: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """For each sub-list the candidates that are in: where the search is relaxed all whose inner choice didn't take
+        `none`, else drawn one by one. ``best`` is what each choice took."""
+        none = self.valid.shape[1] - 1
         uniform = torch.rand(self.valid.shape, generator=self.random, dtype=torch.float64)
         found: dict[str, tuple[int, ...]] = {}
         for choice in self.space.choices:
@@ -209,7 +229,12 @@ class Gdas:
                 continue
             count = len(choice.labels)
             if choice.name in self.nested:
-                found[choice.name] = tuple(range(count))
+                inner = self.nested[choice.name]
+                found[choice.name] = tuple(
+                    i
+                    for i in range(count)
+                    if inner[i] not in self.with_none or best[self.rows[inner[i]]] != none
+                )
             else:
                 row = self.rows[choice.name]
                 inside = torch.sigmoid(self.logits[row, :count].detach())
@@ -279,7 +304,8 @@ class Gdas:
             row, count = self.rows[choice.name], len(choice.labels)
             if choice.name in self.nested:
                 inner = [self.rows[name] for name in self.nested[choice.name]]
-                found[choice.name] = picked[inner].amax(1).tolist()
+                most = len(self.space.choice(self.nested[choice.name][0]).labels)
+                found[choice.name] = picked[inner, :most].amax(1).tolist()
             else:
                 found[choice.name] = (inside if choice.is_sublist else picked)[row, :count].tolist()
         return found

@@ -14,7 +14,8 @@ from torch import Tensor
 from nasdsl import resources
 from nasdsl.pipeline import load, loads
 from nasdsl.searching import Path, search, settings_for
-from nasdsl.searching.advantage import Advantage, AdvantageOptions, zero_candidates
+from nasdsl.searching.absent import zero_candidates
+from nasdsl.searching.advantage import Advantage, AdvantageOptions
 from nasdsl.searching.gdas import Sample
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet

@@ -14,12 +14,14 @@ from torch import Tensor
 from nasdsl import resources
 from nasdsl.pipeline import load, loads
 from nasdsl.searching import Path, is_connected
+from nasdsl.searching.contract import small_space
 from nasdsl.searching.gdas import Gdas, GdasOptions, nested_choices, within_bounds
 from nasdsl.searching.history import History, Trial
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.supernet.gates import multiply
 from nasdsl.supernet.plan import Context
+from tests.searching import fixture
 
 TOY = """
 space toy() {
@@ -228,7 +230,7 @@ def test_numbers_have_no_gate_and_choices_under_a_false_guard_are_not_sampled() 
 
 def test_a_choice_of_k_is_searched_with_every_candidate_on_and_derived_by_its_inner_choice() -> None:
     space = shipped("darts", width=2, layers=3)
-    made = strategy(space)
+    made = strategy(space, search_none=False)
     outer = space.choice("normal.n[3]")
     assert nested_choices(space, outer) == ["normal.n[3].0", "normal.n[3].1", "normal.n[3].2"]
     (path,) = made.paths()
@@ -330,3 +332,55 @@ def test_adam_moves_the_logits_towards_the_better_candidate() -> None:
     assert len(losses) == 27
     better = sum(value < float(loss(Path(found))) - 1e-9 for value in losses.values())
     assert better <= 3  # random would leave 13 better ones on average
+
+
+def test_none_takes_a_share_in_the_search_and_is_never_derived() -> None:
+    space = small_space("edges")
+    made = Gdas(space, GdasOptions(), 0)
+    inner = [name for names in made.nested.values() for name in names]
+    assert made.with_none == set(inner) and made.valid.shape[1] == 4  # three operations and `none`
+    edges, outer = made.nested["n[3]"], "n[3]"
+    with torch.no_grad():
+        for name in edges:
+            made.logits[made.rows[name], -1] = math.log(2)  # `none` is as likely as two others: 2 of 5
+    drawn = [made.sample() for _ in range(400)]
+    left_out = sum(name not in sample.taken for sample in drawn for name in edges) / (400 * len(edges))
+    assert abs(left_out - 2 / 5) < 3 * math.sqrt(2 / 5 * 3 / 5 / (400 * len(edges)))
+    for sample in drawn:
+        members = sample.genotype[outer]
+        assert isinstance(members, tuple)
+        assert [f"{outer}.{label}" in sample.genotype for label in ("0", "1", "2")] == [
+            label in members for label in ("0", "1", "2")
+        ]
+    with torch.no_grad():
+        for name in inner:
+            made.logits[made.rows[name], -1] = 10.0
+    found = made.propose(History())
+    assert found is not None and space.permits(found)
+    without = Gdas(space, GdasOptions(search_none=False), 0)
+    assert not without.with_none and without.valid.shape[1] == 3
+    assert all(set(edges) <= set(without.sample().taken) for _ in range(20))
+    # Where there is a candidate that gives nothing already, none is added.
+    assert not Gdas(fixture.space(), GdasOptions(), 0).with_none
+
+
+def test_an_edge_without_an_operation_teaches_nothing_and_the_others_do() -> None:
+    space = small_space("edges")
+    made = Gdas(space, GdasOptions(lr=0.1, weight_decay=0, tau_start=1.0, beta1=0.0), 0)
+    supernet = Supernet(space, dtype=torch.float64, affine=False, batch_norm="batch")
+    x = torch.randn(4, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    edges = made.nested["n[3]"]
+    with torch.no_grad():
+        made.logits[made.rows[edges[0]], -1] = 50.0
+        made.logits[[made.rows[edge] for edge in edges[1:]], -1] = -50.0
+    before = made.logits.detach().clone()
+
+    def loss(path: Path) -> Tensor:
+        found = supernet(x, genotype=path.genotype, gates=path.gates, gating=path.gating)
+        assert isinstance(found, Tensor)
+        return found.square().sum()
+
+    made.architecture_step(supernet, loss)
+    moved = (made.logits.detach() - before).abs().amax(1)
+    assert float(moved[made.rows[edges[0]]]) == 0
+    assert all(float(moved[made.rows[edge]]) > 0 for edge in edges[1:])
