@@ -273,22 +273,6 @@ def test_the_best_few_are_handed_on_and_the_optimum_is_among_them() -> None:
     assert finalists[0] == history.best().genotype == fixture.genotype((1, 1, 1))
 
 
-def test_with_shuffled_scores_it_does_as_well_as_random() -> None:
-    table = fixture.losses("squared") + 1e-6 * torch.arange(27, dtype=torch.float64).reshape(3, 3, 3)
-
-    def rank(shown: Tensor, seed: int) -> int:
-        made, history = strategy(seed=seed, candidates=10), History()
-        while (genotype := made.propose(history)) is not None:
-            history.add(Trial(genotype, -float(shown[fixture.positions(genotype)]), 1.0))
-        return fixture.rank(table, fixture.positions(made.finalists(history)[0]))
-
-    good = [rank(table, seed) for seed in range(40)]
-    control = [rank(fixture.shuffled(table, seed), seed) for seed in range(40)]
-    # The best of n = 10 of N = 27 has the rank (N + 1) / (n + 1), counted from 1.
-    assert abs(sum(good) / 40 + 1 - 28 / 11) < 1.0
-    assert abs(sum(control) / 40 - 13) < 3 * 7.8 / math.sqrt(40)
-
-
 def test_a_short_search() -> None:
     few = ["search.epochs=4", "options.candidates=6"]
     seen: list[dict[str, Any]] = []
