@@ -32,7 +32,7 @@ SPREAD = math.sqrt((27**2 - 1) / 12)
 
 SETTINGS: dict[str, Sequence[str]] = {
     "enas": ("options.lr=0.03", "options.hidden=8", "options.temperature=1", "options.tanh=0", "options.samples=1"),
-    "advantage": ("options.lr=0.05", "options.warmup=0", "options.credit=exact"),
+    "advantage": ("options.lr=0.08", "options.weight_decay=0", "options.warmup=0", "options.credit=exact", "options.centred=true"),
     "gdas": ("options.lr=0.1", "options.tau_start=1"),
     "pc_darts": ("options.lr=0.05", "options.warmup=0"),
     "reinforce": ("options.lr=0.2",),
