@@ -186,7 +186,7 @@ def check_pt2(job: Job, path: Path) -> float:
     found = [_run(module, case.inputs) for case in job.graph_cases]
 
     def locate(case: Case) -> str | None:
-        return first_program_difference(job.deployed, job.program, case)
+        return first_program_difference(job.deployed, torch.export.load(path), case)
 
     return _judge(job.network, path.name, job.graph_cases, found, 0.0, locate, job.output_names)
 
@@ -210,7 +210,19 @@ def check_onnx(job: Job, path: Path) -> float:
 
 def check_outputs(job: Job, form: str, module: nn.Module) -> float:
     """Runs another module of the same architecture. Must agree bit for bit."""
-    return _judge(job.network, form, job.cases, [_run(module, case.inputs) for case in job.cases], 0.0)
+
+    def locate(case: Case) -> str | None:
+        # Their names may differ, but both call the same modules in the same order.
+        ours, theirs = _record(job.network, case.inputs), _record(module, case.inputs)
+        for name, other in zip(ours, theirs, strict=False):
+            difference = max(map(largest_difference, ours[name], theirs[other]))
+            if difference:
+                return f"`{other}` ({type(module.get_submodule(other)).__name__}), by {difference:.3g}"
+        return "after the last module"
+
+    return _judge(
+        job.network, form, job.cases, [_run(module, case.inputs) for case in job.cases], 0.0, locate
+    )
 
 
 def check_weights(job: Job, path: Path) -> float:
