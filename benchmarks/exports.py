@@ -157,8 +157,9 @@ def main() -> None:
     size = "the spaces' own sizes" if options.full else "reduced sizes (tests/exporting/cases.py)"
     head = [
         "Random genotypes of each space (seeds from 0), exported and run against the network: how many as source / in",
-        "all forms; `equal` is bit for bit; differences are the largest of all batches; seconds are those of one export by",
-        f"the clock, its check included, on a machine with other work. {size[0].upper()}{size[1:]}.",
+        "all forms. `equal` is bit for bit. ONNX: the largest difference, where 1e-5 of the largest output, and at least",
+        "1e-5, is allowed; OpenVINO: its share of the largest output, where that is over 1. Seconds are those of one",
+        f"export by the clock, its check included, on a machine with other work. {size[0].upper()}{size[1:]}.",
     ]
     print("\n".join(head))
     if options.output is not None:

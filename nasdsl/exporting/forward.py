@@ -93,7 +93,7 @@ class _Writer:
         self.pending: dict[int, Expression] = {}
         self.order: list[int] = []
         self.makers: dict[int, Item] = {}
-        self.wanted = _wanted_names(use.items, plan_of)
+        self.wanted = _wanted_names(plan, plan_of)
         self.breaks = self._breaks(use.items)
         self.given = set(plan.inputs)
         self.shown = self._shape(use.reads[0]) if use.reads and plan.kind != "space" else ""
@@ -647,14 +647,24 @@ class _Writer:
         return names
 
 
-def _wanted_names(items: Sequence[Item], plan_of: Mapping[Use, Plan]) -> dict[int, str]:
-    """The author's names for the tensors of a body, and those that a loop gives to what it starts from."""
+def _wanted_names(plan: Plan, plan_of: Mapping[Use, Plan]) -> dict[int, str]:
+    """The author's names for the tensors of a body, and those that a loop gives to what it starts from.
+
+    A name that only some uses of the class have says nothing of the others: what is `sep_conv_7x7` in one may be
+    `sep_conv_5x5` in another.
+    """
+    items = plan.pattern.items
     labelled: Counter[str] = Counter()
     found: dict[int, str] = {}
-    for item in items:
+    common = [
+        item
+        for item, others in zip(items, zip(*(use.items for use in plan.uses), strict=True), strict=True)
+        if len({_label(other) for other in others}) == 1
+    ]
+    for item in common:
         if isinstance(item, Call) and item.step.name is not None:
             found[item.step.id] = identifier(item.step.name)
-    assigned = [item for item in items if _assigned(item) and item.makes[0] not in found]
+    assigned = [item for item in common if _assigned(item) and item.makes[0] not in found]
     names = [identifier(str(item.label)) for item in assigned]
     held = set(found.values())
     for item, name in zip(assigned, names, strict=True):
@@ -674,6 +684,10 @@ def _wanted_names(items: Sequence[Item], plan_of: Mapping[Use, Plan]) -> dict[in
                 if id in made:
                     found.setdefault(id, name)
     return found
+
+
+def _label(item: Item) -> str | None:
+    return item.step.name if isinstance(item, Call) else item.label
 
 
 def _assigned(item: Item) -> bool:

@@ -44,8 +44,9 @@ class ShapeWords:
         return (item.step.id,) if isinstance(item, Call) else tuple(item.makes)
 
     def name(self, id: int) -> str | None:
-        """The author's name for a tensor, in whatever body it was made."""
-        return self.structure.names.get(id)
+        """The author's name for a tensor, in whatever body it was made; nothing where uses of the class differ in it."""
+        names = {self.structure.names.get(other) for other in self.rows.get(id, [id])}
+        return names.pop() if len(names) == 1 else None
 
     def shape(self, id: int) -> str:
         """``[N, 16, 32, 32]``, ``[N, channels, H, W]``; nothing where it is not known."""
@@ -57,6 +58,9 @@ class ShapeWords:
         if any(len(row) != rank for row in rows):
             return ""
         letters = _LETTERS.get(rank, tuple(f"D{axis}" for axis in range(rank)))
+        if rank == 2 and all(isinstance(row[0], int) and not isinstance(row[1], int) for row in rows):
+            # A number of channels over a free length, and not a free number of tokens.
+            letters = ("C", "L")
         dims = [self._dim(tuple(row[axis] for row in rows), letters[axis]) for axis in range(rank)]
         return f"[{', '.join(['N', *dims])}]"
 
@@ -71,7 +75,7 @@ class ShapeWords:
                 if found is not None:
                     return found
         base = self.letters.setdefault(letter, values)
-        found = _relation(values, base, letter) if numbers else None
+        found = _relation(values, base, letter) if numbers else letter if base == values else None
         if found is not None:
             return found
         name = f"{letter}'"

@@ -225,6 +225,25 @@ space net(width = 4) {
     assert "Block(8, 24, kernel=5, stride=2)," in source
 
 
+def test_a_name_that_only_some_uses_have_is_not_written_for_all() -> None:
+    one_shot = cases.shipped("one_shot")
+    source = write_source(one_shot.architecture(one_shot.sample(1)), one_shot.catalogue)
+    for body in source.split("class ")[1:]:
+        for size in re.findall(r"(?m)^        sep_conv_(\d)x\d = self\.(\w+)", body):
+            assert f"self.{size[1]} = SepConv(channels, kernel={size[0]})" in body
+
+
+def test_channels_over_a_free_length_are_channels() -> None:
+    space = loads("""
+op separable(channels: int) = depthwise(3) -> conv(channels, kernel = 1)
+space net(width = 4) {
+  input sound: [6, T]
+  return sound -> separable(8) -> conv(6, kernel = 1, stride = 2) -> separable(12) -> global_avgpool
+}""")
+    source = write_source(space.architecture(space.sample(0)), space.catalogue)
+    assert "# [N, 6, L] -> [N, channels, L]" in source
+
+
 def test_a_genotype_with_unpleasant_labels() -> None:
     space = loads("""
 op edge = relu -> conv(kernel = 1) | tanh
