@@ -11,9 +11,11 @@ answer is exact.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import exp, sqrt
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -46,6 +48,7 @@ Form = Mapping[int, Part]
 def reduced(architecture: Architecture) -> Form:
     """The graph of an architecture with sums of sums flattened and what thereby died removed."""
     parts: dict[int, Part] = {}
+    makers: dict[int, int] = {}
 
     def walk(steps: Iterable[Step], inside: str) -> None:
         for step in steps:
@@ -60,12 +63,13 @@ def reduced(architecture: Architecture) -> Form:
                     flat += below.inputs if below.label.startswith(f"{inside}sum ") else (source,)
                 inputs = tuple(flat)
             settings = "" if step.operation == "sum" else sorted(step.instance.settings.items())
-            shared = "" if step.owner in (None, step.id) else "shared "
+            maker = step.id if step.owner is None else makers.setdefault(step.owner, step.id)
+            shared = "" if maker == step.id else "shared "
             name = step.name if step.operation == "input" else ""
             label = f"{inside}{step.operation} {shared}{name} {settings} {step.shape}"
-            if shared and step.owner is not None and step.owner in parts:
+            if shared:
                 # Which weights it shares is part of what it is.
-                inputs = (*inputs, step.owner)
+                inputs = (*inputs, maker)
             parts[step.id] = Part(label, inputs, step.operation not in UNORDERED)
 
     walk(architecture.steps, "")
@@ -171,12 +175,51 @@ def unique(space: Space) -> int:
         raise failure(
             "N505",
             f"`{space.name}` has {space.count()} genotypes; up to {LARGEST} are compared",
-            "make the space smaller with `--set`, or leave `--unique` away",
+            "make the space smaller with `--set`, or estimate: `--unique --samples 10000`",
         )
     classes = Classes()
     for genotype in genotypes(space):
         classes.add(space.architecture(genotype))
     return classes.count
+
+
+def at_least(space: Space, samples: int, seed: int = 0) -> tuple[float, float]:
+    """A lower bound of how many architectures there are up to equivalence, and its standard error.
+
+    Classes that no sample falls into can't be counted: how many there are is the problem of unseen species, for which
+    no sample gives an unbiased estimate. This is the bias-corrected estimate of Chao (1984) from the classes that
+    were met once and twice, ``samples`` architectures being drawn uniformly and with replacement. Its expectation
+    is at most the true number (but for terms that vanish as samples grow), and close to it where classes are equally
+    large; the standard error is Chao's (1987).
+    """
+    classes = Classes()
+    number_of: dict[Genotype, int] = {}
+    met: Counter[int] = Counter()
+    for genotype in space.sample(seed, samples, uniform=True):
+        number = number_of.get(genotype)
+        if number is None:
+            number = number_of[genotype] = classes.add(space.architecture(genotype))
+        met[number] += 1
+    times = Counter(met.values())
+    return unseen(len(met), times[1], times[2], samples)
+
+
+def unseen(seen: int, once: int, twice: int, samples: int) -> tuple[float, float]:
+    """Chao's lower bound of how many kinds there are, where ``seen`` were met, and its standard error.
+
+    >>> unseen(seen=50, once=10, twice=9, samples=100)[0]
+    54.5
+    """
+    bound = seen + once * (once - 1) / (2 * (twice + 1))
+    if not once:
+        missed = exp(-samples / seen)
+        return bound, sqrt(seen * missed * (1 - missed))
+    variance = once * (once - 1) / (2 * (twice + 1)) + once * (2 * once - 1) ** 2 / (4 * (twice + 1) ** 2)
+    if twice:
+        variance += once**2 * twice * (once - 1) ** 2 / (4 * (twice + 1) ** 4)
+    else:
+        variance -= once**4 / (4 * bound)
+    return bound, sqrt(max(0.0, variance))
 
 
 def genotypes(space: Space) -> Iterable[Genotype]:

@@ -6,7 +6,7 @@ import pytest
 
 from nasdsl import pipeline
 from nasdsl.diagnostics import NasError
-from nasdsl.space.equivalence import Classes, genotypes, unique
+from nasdsl.space.equivalence import Classes, at_least, genotypes, unique, unseen
 from nasdsl.space.space import Space
 
 
@@ -56,3 +56,41 @@ def test_too_large_a_space_is_refused() -> None:
     with pytest.raises(NasError) as raised:
         unique(small("return " + " -> ".join(["edge(x)"] + ["edge"] * 13)))
     assert raised.value.diagnostics[0].code == "N505"
+
+
+def test_a_lower_bound_from_samples() -> None:
+    # 3^6 genotypes; sorting each sum's terms leaves far fewer classes, some of them 90 times as large as others.
+    space = small("return " + " + ".join(["edge(x)"] * 3) + " + (" + " + ".join(["edge(relu(x))"] * 3) + ")")
+    truth = unique(space)
+    found = [at_least(space, 150, seed) for seed in range(20)]
+    mean = sum(bound for bound, _ in found) / len(found)
+    errors = [error for _, error in found]
+    spread = (sum((bound - mean) ** 2 for bound, _ in found) / (len(found) - 1)) ** 0.5
+    # On average no more than the truth (3 standard errors of the mean), more than what was seen, and the error is right.
+    assert mean <= truth + 3 * spread / len(found) ** 0.5
+    assert mean >= 0.8 * truth
+    assert 0.5 < sum(errors) / len(errors) / spread < 2
+    assert at_least(space, 150, 0) == found[0]
+
+
+def test_unseen_kinds() -> None:
+    assert unseen(seen=7, once=0, twice=3, samples=1_000)[0] == 7
+    # Nothing met twice: as many as the pairs that could have been alike.
+    assert unseen(seen=100, once=100, twice=0, samples=100)[0] == 100 + 100 * 99 / 2
+
+
+def test_weights_are_shared_whoever_makes_them() -> None:
+    space = pipeline.loads(
+        """space s {
+          input t: int[T]
+          shared a = embedding(9, 4)
+          shared b = embedding(9, 4)
+          u = a(t)
+          v = b(t)
+          y = onehot(4)(t)
+          return unembed(y, a) + (same: unembed(y, a) | other: unembed(y, b))
+        }"""
+    )
+    classes = Classes()
+    # Neither embedding is left, but one set of weights differs from two.
+    assert [classes.add(space.architecture({"choice": label})) for label in ("same", "other")] == [0, 1]
