@@ -504,6 +504,10 @@ def _body_parts(fault: Fault) -> Diagnostic | None:
         if fault.next.lower() in STATEMENT_WORDS:
             both = tokens.span(fault.index - 1, fault.index)
             return Diagnostic("N001", "a body in braces stands without `=`", both, help=mended(both, "{"))
+        inside = {tokens.kind(i) for i in tokens.after_in_bracket(fault.index + 1)}
+        if inside and inside.isdisjoint(("COMMA", "COLON", "FOR", "VBAR")):
+            help_ = "take the braces away, or write a body without `=`: `{ …; return y }` over several lines"
+            return Diagnostic("N001", "what follows `=` stands without braces", fault.place, help=help_)
     if "LBRACE" in accepts and fault.previous == "ELSE":
         return _missing(fault, "{", "after `else`")
     header = tokens.header_before(fault.index)
@@ -636,12 +640,10 @@ def _missing_name(fault: Fault) -> Diagnostic | None:
     if fault.previous == "COLON" or (
         "OP" in fault.accepts and fault.inside == "parameters" and "LSQB" in fault.accepts
     ):
-        return Diagnostic(
-            "N009",
-            "a type is missing after `:`",
-            place,
-            help="types are `int`, `op`, `[C, H, W]` or `int[T]`",
-        )
+        help_ = "types are `int`, `op`, `[C, H, W]` or `int[T]`"
+        if fault.kind == "NUMBER" and fault.previous == "COLON":
+            help_ += f"; a default follows `=`: `{fault.tokens[fault.index - 2]} = {fault.token}`"
+        return Diagnostic("N009", "a type is missing after `:`", place, help=help_)
     return None
 
 

@@ -201,6 +201,8 @@ class Uses:
         given = list(inputs)
         for argument in arguments:
             if argument.name is not None or not self.kinds.holds_tensors(argument.value, names):
+                if self.kinds.of(argument.value, names) == "poison":
+                    raise Stop(None)
                 name = f"`{function.name}`" if isinstance(function, syntax.Name) else "this operation"
                 fail(
                     "N203",

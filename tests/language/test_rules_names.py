@@ -401,6 +401,7 @@ class TestScope:
 
     def test_a_failed_name_causes_no_second_message(self) -> None:
         refused("y = «foo»(x)\nz = y + relu(y)\nn = [z]\nn[1] = z\nreturn sum(n)", "N105")
+        refused("y = «foo»(x)\nz = linear(3)(y)\nreturn z", "N105")
         refused("w = «foo»\nop f = conv(w, kernel = 3)\nreturn x -> f -> repeat(f, w)", "N101")
         refused("k = 1 + «relu»\nfor i in 0..k { y = x }\nreturn y", "N210")
         refused("op f = «foo»\nreturn x -> f -> f -> repeat(f, 3)", "N105")

@@ -82,6 +82,15 @@ CASES = [
     ("op op f = a", "N012", "op", "`op` stands twice", "op f = a"),
     ("op f = g(a,, b)", "N012", ",", "`,` stands twice", "g(a, b)"),
     ("op f(x) { if a then x = 1 return x }", "N013", "then", "an `if` statement has braces", "if … {"),
+    (
+        "op f(x) = { relu -> tanh }",
+        "N001",
+        "{",
+        "what follows `=` stands without braces",
+        "take the braces away",
+    ),
+    ("op f = { a, b }", "N009", "{", "`choose` is missing", "choose {"),
+    ("op f(x: 3) = a", "N009", "3", "a type is missing", "a default follows `=`: `x = 3`"),
     ("op f = if a { b } else { c }", "N013", "{", "an `if` in an expression has no braces", "then"),
 ]
 
