@@ -519,6 +519,8 @@ class _Resolver:
         library = shipped_definitions()
         if name not in library:
             near = did_you_mean(name, visible)
+            if near is None and len(name) == 1 and name.isupper():
+                return f"the sizes of an input get names in its pattern, such as `x: [{name}, H, W]`"
             if near is not None or (found := closest(name, library)) is None:
                 return near
             name = found

@@ -604,7 +604,8 @@ class Uses:
         if inputs_declared:
             open_inputs = [p for p in inputs_declared if p.name not in given_inputs]
             if len(positional) != len(open_inputs):
-                self._wrong_inputs(define, inputs_declared, len(positional) + len(given_inputs), span)
+                left = [p for p in open_inputs[len(positional) :] if p.type is None] if later else []
+                self._wrong_inputs(define, inputs_declared, len(positional) + len(given_inputs), span, left)
             for parameter, value in zip(open_inputs, positional, strict=True):
                 given_inputs[parameter.name] = value
             for parameter in inputs_declared:
@@ -645,8 +646,14 @@ class Uses:
         return bound, positional
 
     def _wrong_inputs(
-        self, define: syntax.Define, declared: Sequence[syntax.Parameter], given: int, span: Span
+        self,
+        define: syntax.Define,
+        declared: Sequence[syntax.Parameter],
+        given: int,
+        span: Span,
+        settings: Sequence[syntax.Parameter],
     ) -> None:
+        """``settings`` are inputs that were given something else than a tensor."""
         names = ", ".join(f"`{p.name}`" for p in declared)
         were = "1 is" if given == 1 else f"{given} are"
         fail(
@@ -654,7 +661,10 @@ class Uses:
             f"`{define.name}` takes {count(len(declared), 'tensor')} ({names}), and {were} given",
             span,
             notes=(Note(define.name_span, "defined here"),),
-            help=f"`({', '.join(p.name for p in declared)}) -> {define.name}` hands over all of them"
+            help=f"`{settings[0].name}` is an input, having neither type nor default; "
+            f"write `{settings[0].name}: int` to make it a setting"
+            if settings
+            else f"`({', '.join(p.name for p in declared)}) -> {define.name}` hands over all of them"
             if given < len(declared) and len(declared) > 1
             else None,
         )

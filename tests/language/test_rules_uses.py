@@ -193,6 +193,11 @@ class TestArguments:
         assert said.message == "`f` takes no settings"
         (said,) = refused("op f(y, width) = conv(4, kernel = 1)(y)\nreturn x -> «f(16)»", "N202")
         assert "takes 2 tensors" in said.message
+        assert "write `width: int` to make it a setting" in (said.help or "")
+
+    def test_a_size_of_an_input_without_a_pattern(self) -> None:
+        (said,) = refused("op f(y, k = «C») = conv(k, kernel = 3)(y)\nreturn f(x)", "N101")
+        assert said.help == "the sizes of an input get names in its pattern, such as `x: [C, H, W]`"
 
     def test_numbers_are_no_inputs(self) -> None:
         refused("op f(y) = relu(y)\nreturn «f(y = 3)»", "N201")
