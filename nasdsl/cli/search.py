@@ -115,12 +115,13 @@ def command(
                 shown.search(event)
                 tell(event)
 
-            search(
+            result = search(
                 space, chosen, task=found, folder=folder, on_event=on_event, warn=lambda d: errors.show([d])
             )
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
-    print(f"the run is in {folder}; next: nasdsl train {folder}")
+    if result.folder is not None:  # else another process of this run has it
+        print(f"the run is in {folder}; next: nasdsl train {folder}")
 
 
 def _within(

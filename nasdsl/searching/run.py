@@ -3,7 +3,7 @@
 ================== ============================================================================
 ``config.toml``    the configuration as used, each entry explained
 ``space/``         the space's source and what it imports
-``versions.json``  versions, threads, device and seed
+``versions.json``  versions, threads, device, number of processes and seed
 ``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.searching.events`)
 ``checkpoint/``    the state to resume from: safetensors, named by step, the last two
 ``genotype.json``  the winner
@@ -53,6 +53,7 @@ class Run:
         space: Space,
         *,
         device: torch.device,
+        ranks: int = 1,
         warn: Callable[[Diagnostic], None] = lambda diagnostic: None,
     ) -> Run:
         """Makes the folder, or takes up an existing one.
@@ -84,7 +85,7 @@ class Run:
                 run._compare(config, sources)
             else:
                 run._begin(config, sources)
-            run._versions(settings, device)
+            run._versions(versions(device) | {"ranks": ranks, "seed": settings.seed})
         except BaseException:
             run.close()
             raise
@@ -123,8 +124,7 @@ class Run:
                     "name another folder, or remove that one",
                 )
 
-    def _versions(self, settings: SearchSettings, device: torch.device) -> None:
-        now = versions(device) | {"seed": settings.seed}
+    def _versions(self, now: Mapping[str, Any]) -> None:
         path = self.folder / "versions.json"
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))

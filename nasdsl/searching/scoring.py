@@ -12,6 +12,7 @@ from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.training.device import autocast
 from nasdsl.training.outputs import Outputs
+from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.seeds import seeded
 from nasdsl.training.split import Split, joined
 from nasdsl.training.tasks import Objective
@@ -29,12 +30,14 @@ class Scorer:
         objective: Objective,
         settings: SearchSettings,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.supernet = supernet
         self.batches = batches
         self.objective = objective
         self.settings = settings
         self.device = device
+        self.ranks = ranks
         self.calibration_batches = strategy.calibration_batches if isinstance(strategy, Ranking) else 0
         self.ranking_batches = strategy.ranking_batches if isinstance(strategy, Ranking) else 0
 
@@ -69,6 +72,7 @@ class Scorer:
             self.objective,
             batch=self.settings.ranking_batch,
             precision=self.settings.precision,
+            ranks=self.ranks,
         )
 
     def _examples(self, number: int) -> Split:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path as FilePath
 
@@ -48,6 +49,7 @@ from nasdsl.supernet import Supernet
 from nasdsl.training.checkpoint import prefixed, under
 from nasdsl.training.data.build import task_for
 from nasdsl.training.device import resolve_device
+from nasdsl.training.ranks import ALONE, Ranks, joined
 from nasdsl.training.schedule import learning_rate
 from nasdsl.training.seeds import derive
 from nasdsl.training.tasks import Task
@@ -85,8 +87,7 @@ def search(
     don't fit (N912, N913, N942, N943, N963, N965, N966), where the folder is another run's (N930 to N932), where the loss diverges (N914);
     :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
-    device = resolve_device(settings.device)
-    task = (task_for(settings.task, settings.data) if task is None else task).to(device)
+    task = task_for(settings.task, settings.data) if task is None else task
     task.check(space)
     task = task.ordered(space)
     if not space.choices:
@@ -94,16 +95,21 @@ def search(
             "N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it"
         )
     settings = about(space, settings, task)
-    begin = beginning(space, task, settings, device, on_event)
-    if folder is None:
-        unkept = Unkept(remembers=settings.on_divergence == "rollback")
-        with stopping() as stop:
-            found = begin(unkept, stop)
-    else:
-        with stopping() as stop, Run.open(folder, settings, space, device=device, warn=warn) as run:
-            found = begin(run, stop)
+    with ExitStack() as stack:
+        ranks, device = stack.enter_context(joined(resolve_device(settings.device), settings.timeout))
+        begin = beginning(
+            space, task.to(device), settings, device, on_event if ranks.first else _nothing, ranks
+        )
+        stop = stack.enter_context(stopping())
+        journal: Journal
+        if folder is not None and ranks.first:
+            run = Run.open(folder, settings, space, device=device, ranks=ranks.count, warn=warn)
+            journal = stack.enter_context(run)
+        else:
+            journal = Unkept(remembers=ranks.first and settings.on_divergence == "rollback")
+        found = begin(journal, stop)
     warning = degenerate(space, found.genotype)
-    if warning is not None:
+    if warning is not None and ranks.first:
         warn(warning)
     return found
 
@@ -114,12 +120,21 @@ def beginning(
     settings: SearchSettings,
     device: torch.device,
     on_event: Callable[[Event], None],
+    ranks: Ranks = ALONE,
 ) -> Callable[[Journal, Stop], SearchResult]:
     """What runs the search, with a supernet or an evaluator. Strategy, space and task are matched here, before there is a
     folder."""
     strategy = make_strategy(space, settings)
     if isinstance(strategy, WeightSharing):
-        return lambda journal, stop: Search(space, task, settings, device, journal, on_event, stop).run()
+        return lambda journal, stop: Search(
+            space, task, settings, device, journal, on_event, stop, ranks
+        ).run()
+    if ranks.count > 1:
+        raise failure(
+            "N1043",
+            f"{ranks.count} processes were started, but strategy `{settings.strategy}` trains no supernet to share",
+            "start it without torchrun",
+        )
     evaluator = make_evaluator(space, task, settings, strategy)
 
     def run(journal: Journal, stop: Stop) -> SearchResult:
@@ -128,6 +143,10 @@ def beginning(
         return SearchResult(best.genotype, best, history, None, {}, settings, journal.folder)
 
     return run
+
+
+def _nothing(event: Event) -> None:
+    """Only the first of several processes speaks."""
 
 
 def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
@@ -182,6 +201,7 @@ class Search:
         journal: Journal,
         on_event: Callable[[Event], None],
         stop: Stop,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.space = space
         self.task = task
@@ -190,6 +210,7 @@ class Search:
         self.journal = journal
         self.on_event = on_event
         self.stop = stop
+        self.ranks = ranks
         self.began = time.perf_counter()
         self.strategy = sharing_strategy(space, settings)
         self.supernet = Supernet(
@@ -201,8 +222,12 @@ class Search:
             channels_last=settings.channels_last,
         )
         self.batches = Minibatches(task, settings, device)
-        self.scorer = Scorer(self.strategy, self.supernet, self.batches, task.objective, settings, device)
-        self.steps = Steps(self.strategy, self.supernet, self.batches, self.scorer, task, settings, device)
+        self.scorer = Scorer(
+            self.strategy, self.supernet, self.batches, task.objective, settings, device, ranks
+        )
+        self.steps = Steps(
+            self.strategy, self.supernet, self.batches, self.scorer, task, settings, device, ranks
+        )
         self.history = History()
         self.progress = Progress()
         self.cadence = Cadence(settings.checkpoint_steps, settings.checkpoint_seconds)
@@ -270,6 +295,7 @@ class Search:
 
     def close_epoch(self, rate: float) -> None:
         progress = self.progress
+        self.ranks.agree(digest=self.steps.weights.digest())
         weights, architecture = self.steps.weights.watch.totals(), self.steps.architecture.totals()
         about = {"epoch": progress.epoch + 1, "loss": weights.mean_loss, "metric": weights.mean_metric}
         if architecture.steps:
@@ -340,14 +366,17 @@ class Search:
     # --- stopping, resuming, rolling back --------------------------------------------------------
 
     def after_step(self) -> None:
-        """Leaves where somebody asked for it, and keeps the state where it is time to."""
-        if self.stop():
+        """Leaves where somebody asked for it, and keeps the state where it is time to. Of several processes each does
+        what any of them wants."""
+        stop, due = self.ranks.agree(self.stop(), self.cadence.due(), digest=self.steps.digest)
+        if stop:
             self.leave()
-        elif self.cadence.due():
+        elif due:
             self.save()
 
     def leave(self) -> None:
         self.save()
+        self.ranks.agree()  # else the first to leave would have the others ended before that is done
         if self.journal.folder is None:
             raise KeyboardInterrupt
         raise Interrupted(
@@ -382,7 +411,7 @@ class Search:
 
     def resume(self) -> bool:
         """Takes up what was kept last; says whether there was anything."""
-        found = self.journal.load()
+        found = self.ranks.from_first(self.journal.load())
         if found is None:
             return False
         tensors, state = found

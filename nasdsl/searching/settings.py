@@ -57,6 +57,11 @@ class SearchSettings(Config):
     checkpoint_seconds: float = Field(
         default=300.0, ge=0, description="a checkpoint after so many seconds, besides one an epoch; 0 is none"
     )
+    timeout: float = Field(
+        default=600.0,
+        gt=0,
+        description="seconds after which one of several processes that doesn't answer has ended",
+    )
     evaluator: str = Field(
         default="",
         description="what scores genotypes where the strategy trains no supernet: train, synflow, …",
@@ -78,7 +83,7 @@ class SearchSettings(Config):
     training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")
 
 
-CHANGEABLE = frozenset({"on_divergence", "rollbacks", "checkpoint_steps", "checkpoint_seconds"})
+CHANGEABLE = frozenset({"on_divergence", "rollbacks", "checkpoint_steps", "checkpoint_seconds", "timeout"})
 """What a run may be resumed with other values of: nothing that was computed so far depends on it."""
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,7 @@ from nasdsl.training.augment import augmented
 from nasdsl.training.device import autocast
 from nasdsl.training.optimizers import set_learning_rate
 from nasdsl.training.outputs import Outputs, answer
+from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.seeds import generator, seeded
 from nasdsl.training.split import Split
 from nasdsl.training.step import Pass, Stepper, part_of
@@ -35,6 +39,7 @@ class Steps:
         task: Task,
         settings: SearchSettings,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.strategy = strategy
         self.supernet = supernet
@@ -43,6 +48,7 @@ class Steps:
         self.objective = task.objective
         self.settings = settings
         self.device = device
+        self.ranks = ranks
         self.weights = Stepper(
             supernet,
             settings.search,
@@ -52,10 +58,13 @@ class Steps:
             batch=min(settings.search.batch, len(batches.weights), len(batches.held_out)),
             precision=settings.precision,
             about="training the weights",
+            ranks=ranks,
         )
         self.architecture = Watch(device, "training the architecture parameters")
         self.latest: Path | None = None
         """The path that was run last."""
+        self.digest = 0
+        """Of all that was run, to compare between processes."""
 
     def minibatch_step(self, step: int, training: Split, held_out: Split, rate: float) -> None:
         """A weight step on a minibatch of one half, and an architecture step on one of the other, where the strategy
@@ -81,9 +90,7 @@ class Steps:
         strategy, metric = self.strategy, torch.zeros(())
 
         def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
-            with autocast(self.device, self.settings.precision):
-                outputs = answer(self.objective, self.outputs(path, *batch.inputs))
-                value = self.objective.loss(outputs, batch.targets, smoothing)
+            value = self._architecture_loss(path, batch, smoothing, step)
             self.architecture.check(value, step, lambda: genotype_text(path))
             return value
 
@@ -91,9 +98,10 @@ class Steps:
             seen, smoothing = self._augmented(training, step), self.settings.search.smoothing
             optimizer = self.weights.optimizer
             set_learning_rate(optimizer, rate)
-            value = strategy.unrolled_step(
-                self.supernet, lambda path: loss(path, seen, smoothing), loss, optimizer
-            )
+            with self.ranks.summing(self.weights.parameters):
+                value = strategy.unrolled_step(
+                    self.supernet, lambda path: loss(path, seen, smoothing), loss, optimizer
+                )
         else:
             with self.supernet.frozen():
                 value = strategy.architecture_step(self.supernet, loss)
@@ -121,6 +129,7 @@ class Steps:
     def outputs(self, path: Path, *inputs: Tensor) -> Outputs:
         """What a path through the supernet gives."""
         self.latest = path
+        self.digest = zlib.crc32(genotype_text(path).encode(), self.digest)
         outputs: Outputs = self.supernet(
             *inputs,
             genotype=path.genotype,
@@ -132,6 +141,21 @@ class Steps:
             join=path.join,
         )
         return outputs
+
+    def _architecture_loss(self, path: Path, batch: Split, smoothing: float, step: int) -> Tensor:
+        """The mean loss over a minibatch in the same ghost batches as a weight step's. Passes of one step drop the same
+        units: where they are compared, they differ in the weights alone."""
+        ranks, parts = self.ranks, self.weights.parts
+        path = replicated(path, ranks)
+        value = torch.zeros((), device=self.device)
+        for part in ranks.mine(parts):
+            seen = part_of(batch, part, parts)
+            chance = seeded(self.settings.seed, "architecture", step, part)
+            with chance, autocast(self.device, self.settings.precision):
+                outputs = answer(self.objective, self.outputs(path, *seen.inputs))
+                loss = self.objective.loss(outputs, seen.targets, smoothing)
+            value = value + loss * (len(seen) / len(batch))
+        return ranks.summed(value)
 
     def _pass(self, path: Path, batch: Split, share: float) -> Pass:
         def penalty() -> Tensor:
@@ -147,6 +171,16 @@ class Steps:
 
     def _augmented(self, batch: Split, step: int) -> Split:
         return augmented(batch, self.settings.search, generator(self.settings.seed, "augment", step))
+
+
+def replicated(path: Path, ranks: Ranks) -> Path:
+    """The path with gates and weights of its mixture whose gradients are summed over the ranks."""
+    mixture = path.mixture or {}
+    shared = iter(ranks.replicated([*path.gates.values(), *mixture.values()]))
+    gates = {name: next(shared) for name in path.gates}
+    return replace(
+        path, gates=gates, mixture=None if path.mixture is None else {name: next(shared) for name in mixture}
+    )
 
 
 def genotype_text(path: Path) -> str:

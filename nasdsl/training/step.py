@@ -4,12 +4,14 @@
 
 A step runs one or more passes (a strategy may average several sub-networks). The minibatch of each is cut into
 ``Recipe.ghosts`` parts, whose gradients are added up: each part has batch-norm statistics and dropout of its own, and
-memory is needed for one part at a time. Running statistics move once a step, by the mean of the parts'.
+memory is needed for one part at a time. Running statistics move once a step, by the mean of the parts'. Several
+processes share the parts out (:mod:`nasdsl.training.ranks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,7 @@ from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_opti
 from nasdsl.training.device import autocast
 from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
 from nasdsl.training.outputs import Outputs, answer, detached, training_loss
+from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.seeds import seeded
 from nasdsl.training.tasks import Objective, Split
@@ -62,6 +65,7 @@ class Stepper:
         precision: str = "float32",
         about: str = "training",
         after: Callable[[], None] = lambda: None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.module = module
         self.recipe = recipe
@@ -73,7 +77,8 @@ class Stepper:
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(recipe, self.parameters)
         self.watch = Watch(device, about)
-        self.parts = recipe.ghosts
+        self.ranks = ranks
+        self.parts = ranks.parts(recipe.ghosts)
         if batch < 2 * self.parts and self.parts > 1:
             raise failure(
                 "N1040",
@@ -85,9 +90,12 @@ class Stepper:
         """One update with the learning rate ``rate``. Raises :class:`~nasdsl.training.watch.Diverged`: on the CPU before
         the weights have moved."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self.device)
-        metric = torch.zeros((), device=self.device)
-        for part in self._ghosts():
+        dtype = next((p.dtype for p in self.parameters), torch.float32)
+        loss = torch.zeros((), device=self.device, dtype=dtype)
+        metric = torch.zeros_like(loss)
+        statistics = Statistics(self.module, self.parts)
+        for part in self.ranks.mine(self.parts):
+            statistics.restart()
             for place, one in enumerate(passes):
                 seen = part_of(one.batch, part, self.parts)
                 share = len(seen) / len(one.batch)
@@ -95,6 +103,10 @@ class Stepper:
                     value, scores = self._run(one, seen, share)
                 loss += value * (share / len(passes))
                 metric += scores.mean() * (share / len(passes))
+            statistics.add()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.ranks.sum([*gradients, loss, metric, *statistics.totals])
+        statistics.finish()
         self.watch.add(loss, metric, number, lambda: "; ".join(filter(None, (p.detail() for p in passes))))
         self._update(rate)
 
@@ -114,23 +126,6 @@ class Stepper:
         self.optimizer.step()
         self.after()
 
-    def _ghosts(self) -> Iterator[int]:
-        """The parts of a step, one after the other; each starts from the running statistics that the step started from."""
-        if self.parts == 1:
-            yield 0
-            return
-        statistics = running_statistics(self.module)
-        before = [s.clone() for s in statistics]
-        after = [torch.zeros_like(s) for s in statistics]
-        for part in range(self.parts):
-            for s, value in zip(statistics, before, strict=True):
-                s.copy_(value)
-            yield part
-            for s, total in zip(statistics, after, strict=True):
-                total += s
-        for s, total in zip(statistics, after, strict=True):
-            s.copy_(total / self.parts)
-
     # --- state -----------------------------------------------------------------------------------
 
     def tensors(self, step: int) -> dict[str, Tensor]:
@@ -142,6 +137,10 @@ class Stepper:
             "optimizer", optimizer_tensors(self.optimizer)
         )
 
+    def digest(self) -> int:
+        """A number that differs, almost surely, where weights differ."""
+        return zlib.crc32(repr(float(get_total_norm(self.parameters))).encode())
+
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.module.load_state_dict(under("weights", tensors))
         restore_optimizer(self.optimizer, under("optimizer", tensors))
@@ -152,6 +151,29 @@ def part_of(batch: Split, index: int, count: int) -> Split:
     if count == 1:
         return batch
     return batch.between(len(batch) * index // count, len(batch) * (index + 1) // count)
+
+
+class Statistics:
+    """The running statistics of a step in several parts: each part starts from those before the step, and afterwards
+    they are the mean over the parts. Of a step in one part they are left to themselves."""
+
+    def __init__(self, module: nn.Module, parts: int) -> None:
+        self._parts = parts
+        self._running = running_statistics(module) if parts > 1 else []
+        self._before = [s.clone() for s in self._running]
+        self.totals = [torch.zeros_like(s) for s in self._running]
+
+    def restart(self) -> None:
+        for running, before in zip(self._running, self._before, strict=True):
+            running.copy_(before)
+
+    def add(self) -> None:
+        for running, total in zip(self._running, self.totals, strict=True):
+            total += running / self._parts
+
+    def finish(self) -> None:
+        for running, total in zip(self._running, self.totals, strict=True):
+            running.copy_(total)
 
 
 def running_statistics(module: nn.Module) -> list[Tensor]:

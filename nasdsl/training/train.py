@@ -16,6 +16,7 @@ from nasdsl.training.average import MovingAverage
 from nasdsl.training.checkpoint import prefixed, read_checkpoint, under, write_checkpoint
 from nasdsl.training.device import autocast
 from nasdsl.training.outputs import Outputs, answer
+from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.schedule import drop_path_chance, learning_rate
 from nasdsl.training.seeds import generator
@@ -133,19 +134,29 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    model: Model, split: Split, objective: Objective, *, batch: int = 512, precision: str = "float32"
+    model: Model,
+    split: Split,
+    objective: Objective,
+    *,
+    batch: int = 512,
+    precision: str = "float32",
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Loss and metric of a callable over a split. A module is put into evaluation mode for it, and back."""
+    """Loss and metric of a callable over a split. A module is put into evaluation mode for it, and back. Several
+    processes take turns with the batches."""
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     loss = torch.zeros((), device=split.device, dtype=torch.float64)
     metric = torch.zeros((), device=split.device, dtype=torch.float64)
-    for part in split.batches(batch):
+    for i, part in enumerate(split.batches(batch)):
+        if i % ranks.count != ranks.rank:
+            continue
         with autocast(split.device, precision):
             outputs = answer(objective, model(*part.inputs))
             loss += objective.loss(outputs, part.targets).to(torch.float64) * len(part)
         metric += objective.metric(outputs, part.targets).sum(dtype=torch.float64)
+    ranks.sum([loss, metric])
     if was_training and isinstance(model, nn.Module):
         model.train()
     return Evaluation(float(loss) / len(split), float(metric) / len(split), len(split))

@@ -7,6 +7,7 @@ An order is a line of JSON: ``strategy``, ``assignments``, ``folder``, and how t
 - ``seconds``: whatever it is doing then, by SIGKILL;
 - ``largest``: no file may grow beyond so many bytes, as on a full disk.
 
+With ``ranks`` there are so many children, who search together (:mod:`tests.searching.ranked`); the answer is a list.
 With ``leave`` nobody waits for the child, which stopped itself by SIGSTOP; the answer is its ``pid``.
 
 The answer is a line of JSON: the ``signal`` that the child died of or 0, its exit ``code``, what it ``said``, and the
@@ -19,6 +20,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +36,7 @@ from nasdsl.searching import Interrupted, search
 from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.steps import Steps
+from tests.searching.ranked import searched
 from tests.searching.small import settings, space, task
 
 ROOT = Path(__file__).parents[2]
@@ -48,12 +51,11 @@ class Server:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
-    def __call__(self, **order: Any) -> dict[str, Any]:
+    def __call__(self, **order: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order, default=str) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -69,30 +71,56 @@ def serve() -> None:
         assert threading.active_count() == 1
         tasks = Path("/proc/self/task")
         assert not tasks.exists() or len(list(tasks.iterdir())) == 1
-        print(json.dumps(in_a_child(json.loads(line))), flush=True)
+        order = json.loads(line)
+        print(json.dumps(in_ranks(order) if "ranks" in order else in_a_child(order)), flush=True)
 
 
-def in_a_child(order: dict[str, Any]) -> dict[str, Any]:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            answer = obey(order)
-            code = 0
-        except (NasError, Interrupted) as ending:
-            answer, code = {"said": str(ending)}, 1
-        except BaseException as fault:
-            answer, code = {"said": f"{type(fault).__name__}: {fault}"}, 70
-        os.write(writing, json.dumps(answer).encode())
-        os._exit(code)
-    os.close(writing)
+Answer = dict[str, Any]
+
+
+def in_a_child(order: dict[str, Any]) -> Answer:
+    child, reading = fork(lambda: obey(order))
     if order.get("leave"):
         os.waitpid(child, os.WUNTRACED)
         return {"pid": child}
     if "seconds" in order:
         time.sleep(order["seconds"])
         os.kill(child, signal.SIGKILL)
+    return ending(child, reading)
+
+
+def in_ranks(order: dict[str, Any]) -> list[Answer]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    children = []
+    for rank in range(order["ranks"]):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["ranks"])}
+        os.environ |= place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        children.append(fork(lambda: searched(order)))
+    return [ending(*child) for child in children]
+
+
+def fork(work: Callable[[], Answer]) -> tuple[int, int]:
+    """The number of a child that does the work, and the pipe that its answer comes through."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return child, reading
+    os.close(reading)
+    code = 0
+    try:
+        answer = work()
+    except (NasError, Interrupted) as ending:
+        answer, code = {"said": str(ending)}, 1
+    except BaseException as fault:
+        answer, code = {"said": f"{type(fault).__name__}: {fault}"}, 70
+    os.write(writing, json.dumps(answer).encode())
+    os._exit(code)
+
+
+def ending(child: int, reading: int) -> Answer:
     with open(reading, "rb") as pipe:
         said = pipe.read()
     _, status = os.waitpid(child, 0)
