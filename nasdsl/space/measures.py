@@ -16,7 +16,7 @@ from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.diagram import UNDEFINED, Diagram
 from nasdsl.space.graph import SELECT, Edge, Node
 from nasdsl.space.memory import memory, training_memory
-from nasdsl.space.operation import Catalogue, Instance
+from nasdsl.space.operation import Catalogue, Instance, Operation
 from nasdsl.space.size import Size
 from nasdsl.space.solve import OverBudget, Solver
 from nasdsl.space.tensor import Parts, Shape
@@ -130,11 +130,14 @@ def ranges(space: Space) -> Ranges:
         flops.append(
             space.table.choose(alive, space.table.map(_times, survey.turns(node), once), survey.zero)
         )
-        if operation.borrows is None:
+        # What borrows weights keeps them itself where the use that lends them is left out.
+        holder = operation if operation.borrows is None else space.catalogue.get(operation.alone or "")
+        if holder is not None:
             owner = node.owner if node.owner is not None else node.id
             known = params.get(owner)
             where = alive if known is None else space.table.either(known[0], alive)
-            params[owner] = (where, space.table.map(_params, cost))
+            held = cost if holder is operation else survey.cost(node, holder)
+            params[owner] = (where, space.table.map(_params, held))
     param_terms = [space.table.choose(where, cost, survey.zero) for where, cost in params.values()]
     return Ranges(_extent(space, param_terms), _extent(space, flops), supernet)
 
@@ -241,9 +244,10 @@ class _Survey:
         (sequence,) = (edge.source for edge in self.reads[node.region])
         return self.table.lift(self.nodes[sequence].type.dims[0])
 
-    def cost(self, node: Node) -> Diagram:
-        """The cost of a node, a diagram over the choices that its sizes rest on."""
-        operation = self.space.catalogue[node.operation]
+    def cost(self, node: Node, operation: Operation | None = None) -> Diagram:
+        """The cost of a node (or of what ``operation`` would cost there), a diagram over the choices that its sizes
+        rest on."""
+        operation = operation or self.space.catalogue[node.operation]
         types = [self.nodes[edge.source].type for edge in self.reads[node.id]]
         if all(t.is_static for t in (*types, node.type)) and not any(
             isinstance(v, Diagram) for v in node.settings.values()

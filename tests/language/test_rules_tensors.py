@@ -113,6 +113,7 @@ class TestSharing:
         # The weight is the same, and counted once.
         assert with_it.steps[-1].owner == without.steps[-1].owner == owners(found, "embedding")[0]
         assert found.measure({"y": "a"}).params == found.measure({"y": "b"}).params == 40 + 20
+        assert (found.ranges().params.min, found.ranges().params.max) == (60, 60)
 
     def test_unembed_wants_an_embedding_that_was_used(self) -> None:
         tokens = "input x: int[T]"
