@@ -17,6 +17,7 @@ from nasdsl.searching import (  # noqa: F401  (they register themselves)
     random_search,
     regularized_evolution,
     reinforce,
+    sandwich,
     snas,
     spos,
     successive_halving,

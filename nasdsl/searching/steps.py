@@ -167,6 +167,7 @@ class Steps:
             share if path.weight is None else path.weight,
             penalty if path.l2 else None,
             lambda: genotype_text(path),
+            path.teacher,
         )
 
     def _augmented(self, batch: Split, step: int) -> Split:

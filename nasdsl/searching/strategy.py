@@ -44,7 +44,8 @@ class Path:
 
     The rest speaks of a weight step. ``part`` is (i, n): the pass sees the i-th of n parts of the minibatch, a ghost
     batch with statistics of its own. ``weight`` multiplies its gradient; by default the mean over the step's paths is
-    taken. ``l2`` · ½Σw² over the weights that the path uses is added to its loss.
+    taken. With ``teacher``, the place of an earlier path of the step, it learns what that one gave of the minibatch
+    instead of the minibatch's targets. ``l2`` · ½Σw² over the weights that the path uses is added to its loss.
     """
 
     genotype: Mapping[str, Taken]
@@ -57,6 +58,7 @@ class Path:
     among: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     share: int = 1
     join: Join = "sum"
+    teacher: int | None = None
 
 
 State = tuple[dict[str, Tensor], dict[str, Any]]

@@ -22,6 +22,7 @@ from torch.nn.utils import get_total_norm
 from nasdsl.diagnostics import failure
 from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from nasdsl.training.device import autocast
+from nasdsl.training.distil import soft_targets
 from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
 from nasdsl.training.outputs import Outputs, answer, detached, training_loss
 from nasdsl.training.ranks import ALONE, Ranks
@@ -35,7 +36,8 @@ from nasdsl.training.watch import Diverged, Watch
 class Pass:
     """One of the passes of a step: ``model(*inputs)`` on a minibatch.
 
-    ``weight`` multiplies its gradient. ``penalty()`` is added to its loss for the gradient only. ``detail()`` says
+    With ``teacher`` it learns what the pass of that number, an earlier one of the step, gave, instead of the minibatch's
+    targets (:mod:`nasdsl.training.distil`). ``weight`` multiplies its gradient. ``penalty()`` is added to its loss for the gradient only. ``detail()`` says
     what was run, should the loss be no number.
     """
 
@@ -44,6 +46,7 @@ class Pass:
     weight: float = 1.0
     penalty: Callable[[], Tensor] | None = None
     detail: Callable[[], str] = lambda: ""
+    teacher: int | None = None
 
 
 class Stepper:
@@ -96,11 +99,14 @@ class Stepper:
         statistics = Statistics(self.module, self.parts)
         for part in self.ranks.mine(self.parts):
             statistics.restart()
+            given: list[Outputs] = []  # by the passes before, on this part
             for place, one in enumerate(passes):
                 seen = part_of(one.batch, part, self.parts)
                 share = len(seen) / len(one.batch)
                 with seeded(self.seed, "dropout", number, place, part):
-                    value, scores = self._run(one, seen, share)
+                    taught = None if one.teacher is None else given[one.teacher]
+                    value, scores, outputs = self._run(one, seen, share, taught)
+                given.append(outputs)
                 loss += value * (share / len(passes))
                 metric += scores.mean() * (share / len(passes))
             statistics.add()
@@ -110,15 +116,20 @@ class Stepper:
         self.watch.add(loss, metric, number, lambda: "; ".join(filter(None, (p.detail() for p in passes))))
         self._update(rate)
 
-    def _run(self, one: Pass, seen: Split, share: float) -> tuple[Tensor, Tensor]:
-        """Adds to the gradients; gives the loss [] and the metric of each example."""
+    def _run(
+        self, one: Pass, seen: Split, share: float, taught: Outputs | None
+    ) -> tuple[Tensor, Tensor, Outputs]:
+        """Adds to the gradients; gives the loss [], the metric of each example, and the outputs. ``taught`` is what a
+        teacher gave."""
+        targets = seen.targets if taught is None else soft_targets(self.objective, taught)
         with autocast(self.device, self.precision):
             outputs = one.model(*seen.inputs)
-            loss = training_loss(self.objective, outputs, seen.targets, self.recipe)
+            loss = training_loss(self.objective, outputs, targets, self.recipe)
         total = loss if one.penalty is None else loss + one.penalty()
         if total.requires_grad:  # not where every way to a weight is cut
             (total * (one.weight * share)).backward()
-        return loss.detach(), self.objective.metric(detached(answer(self.objective, outputs)), seen.targets)
+        told = detached(outputs)
+        return loss.detach(), self.objective.metric(answer(self.objective, told), seen.targets), told
 
     def _update(self, rate: float) -> None:
         set_learning_rate(self.optimizer, rate)
