@@ -23,6 +23,9 @@ from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import Ranking, RewardDriven
 from nasdsl.space.space import Space
+from nasdsl.space.tensor import Shape
+from nasdsl.training.objectives import NextToken
+from nasdsl.training.split import Split
 from nasdsl.training.tasks import Task, classification
 from nasdsl.training.train import Evaluation
 from tests.searching import fixture
@@ -399,3 +402,28 @@ def test_a_few_steps_on_the_spaces_of_the_paper(name: str, parameters: dict[str,
     result = search(space, settings_for("enas", preset="demo", assignments=few), task=noise())
     assert len(result.history) == 2
     assert space.genotype(result.genotype) == result.genotype
+
+
+@pytest.mark.parametrize("preset", ["ptb_code", "lm_code"])
+def test_the_recurrent_cell_is_rewarded_by_80_over_the_perplexity(preset: str) -> None:
+    space = shipped("enas_rnn", hidden=6, embed=6, nodes=3, vocab=7)
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randint(7, (32, 9), generator=random)
+    split = Split((tokens[:, :-1].contiguous(),), tokens[:, 1:].contiguous())
+    shape = Shape((8,), "int")
+    task = Task("noise", "noise", split, split, (shape,), Shape((8, 7)), NextToken())
+    few = [
+        "search.epochs=1",
+        "search.batch=8",
+        "options.updates=1",
+        "options.samples=2",
+        "options.candidates=2",
+    ]
+    told: list[dict[str, Any]] = []
+    settings = settings_for("enas", preset=preset, assignments=few, device="cpu")
+    assert settings.options.locality and settings.options.reward == "perplexity"  # type: ignore[attr-defined]
+    found = search(space, settings, task=task, on_event=told.append)
+    assert space.permits(found.genotype) and len(found.history) == 2
+    (reward,) = (event["reward"] for event in told if event["event"] == "epoch")
+    # Tokens without meaning have a perplexity of about 7, as many as there are.
+    assert 80 / 12 < reward < 80 / 6
