@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from math import comb, prod
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from nasdsl.diagnostics import Diagnostic, NasError, Span, did_you_mean, failure
 from nasdsl.space.architecture import Architecture
@@ -22,10 +22,14 @@ from nasdsl.space.measures import Extent, Measures, Ranges, measure, ranges
 from nasdsl.space.mixture import mixture
 from nasdsl.space.neighbours import mutate, neighbours
 from nasdsl.space.operation import Catalogue, Instance
+from nasdsl.space.sampling import sample_indices, samples
 from nasdsl.space.size import Rational
 from nasdsl.space.solve import OverBudget, Solver
 from nasdsl.space.tensor import Part, Parts, Shape, SpaceDim, TensorType
 from nasdsl.version import FORMAT, VERSION
+
+if TYPE_CHECKING:
+    from nasdsl.space.sampling import Assignments
 
 # How many draws are made for a genotype within the limits on measures before the space is called too narrow.
 DRAWS = 10_000
@@ -349,6 +353,14 @@ class Space:
                     )
             found += batch
         return found[0] if n is None else found
+
+    def samples(self, seed: int) -> Iterator[Genotype]:
+        """Genotypes without end, uniform choice by choice; see :mod:`nasdsl.space.sampling`."""
+        return samples(self, seed)
+
+    def sample_indices(self, n: int, seed: int) -> Assignments:
+        """Assignments of n architectures as an array [n, variables]; see :mod:`nasdsl.space.sampling`."""
+        return sample_indices(self, n, seed)
 
     def _draw(self, generator: random.Random, n: int, uniform: bool) -> list[Genotype]:
         if uniform:
