@@ -320,6 +320,7 @@ def switches(bench: Bench) -> Iterator[Row]:
     """What each optimisation brings, alone and left out, to a GDAS and a DARTS step (contiguous, float32)."""
     names = ("share", "ride", "in_place", "kernels")
     variants = {"none": PLAIN, "all": Optimisations()}
+    variants |= {"all, recomputed": Optimisations(recompute=True)}
     variants |= {f"only {n}": Optimisations(**{m: m == n for m in names}) for n in names}
     variants |= {f"all but {n}": Optimisations(**{m: m != n for m in names}) for n in names}
     for strategy, options in (("gdas", {}), ("darts", {"order": "first"})):
@@ -336,7 +337,7 @@ def switches(bench: Bench) -> Iterator[Row]:
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    for name, goal in (("plain", ""), ("gdas", "740"), ("darts", "1250")):
+    for name, goal in (("plain", ""), ("gdas", "740"), ("darts", "1250"), ("darts, recomputed", "")):
         found = in_process("memory", name, str(bench.cells), "64")
         yield Row(f"peak memory, {name}, MB", 64, goal, f"{found:.0f}")
 
@@ -344,8 +345,12 @@ def memory(bench: Bench) -> Iterator[Row]:
 def measure_memory(name: str, cells: str, batch: str) -> float:
     """MB above what the process had before its first step."""
     bench = Bench(int(cells), int(batch))
-    options = {"order": "first"} if name == "darts" else {}
-    step = plain(bench).step if name == "plain" else SearchStep(bench, SAME, name, **options).both
+    strategy, _, recompute = name.partition(", ")
+    options = {"order": "first"} if strategy == "darts" else {}
+    optimise = Optimisations(recompute=bool(recompute))
+    step = (
+        plain(bench).step if name == "plain" else SearchStep(bench, SAME, strategy, optimise, **options).both
+    )
     before = _resident()
     for _ in range(3):
         step()

@@ -10,6 +10,7 @@ from nasdsl.supernet.common import share_common
 from nasdsl.supernet.inplace import relu_in_place
 from nasdsl.supernet.node import join_nodes
 from nasdsl.supernet.optimise import Optimisations
+from nasdsl.supernet.recompute import recompute_segments
 
 
 def lowered(
@@ -24,6 +25,9 @@ def lowered(
         architecture = share_common(architecture, catalogue)
     if optimise.ride:
         architecture = join_nodes(architecture, rides)
+    if optimise.recompute:
+        # What is computed again must still be there then, so no ReLU overwrites anything.
+        return recompute_segments(architecture)
     if optimise.in_place:
         architecture = relu_in_place(architecture)
     return architecture

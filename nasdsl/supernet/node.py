@@ -155,43 +155,62 @@ class _Place:
     gate: tuple[str, int] | None
 
 
-def run_of(node: Node, bind: Callable[[Step], Any], kernels: bool) -> Callable[..., Tensor]:
-    """What runs a node: a function of the context and the inputs. ``bind`` gives the module of a batch norm."""
-    there = [term for term in node.terms if term.source is not None]
-    weighed = [term for term in there if term.is_weighed]
-    coefficients = iter(range(len(weighed)))
-    places = [
-        _Place(
-            position,
-            next(coefficients) if term.is_weighed else None,
-            None if term.norm is None else bind(term.norm),
-            term.gate,
-        )
-        for position, term in enumerate(there)
-    ]
-    guards = tuple(term.weight for term in weighed if term.weight is not None)
-    gates = tuple(term.gate for term in weighed if term.gate is not None)
-    absent = tuple(t.gate for t in node.terms if t.source is None and t.gate is not None)
-    # Batch norms first: their output is a fresh buffer, which the others are added to.
-    places.sort(key=lambda place: place.norm is None)
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """Those of one pass: of the terms that are weighed, the sum of all other gates, and whether they are one-hot gates,
+    1 in the forward pass. ``one_by_one`` where the gating is not one of ours."""
 
-    def run(context: Any, *inputs: Tensor) -> Tensor:
-        coefficients, extra, hard = None, None, False
-        if guards:
-            coefficients = context.blend.vector(guards, inputs[0].device)
-        elif gates or absent:
-            gating = context.gating
-            others = isinstance(gating, OnesForOthers)
-            hard = others or gating is selected_only
-            if not hard and gating is not multiply:
-                return _one_by_one(places, absent, context, inputs)
-            coefficients = context.gate_vector(gates) if gates else None
-            extra = context.others((*gates, *absent)) if others else None
-            if hard and coefficients is not None and not coefficients.requires_grad:
-                coefficients = None
-        return _add_up(places, coefficients, extra, hard, inputs, kernels)
+    values: Tensor | None = None
+    others: Tensor | None = None
+    hard: bool = False
+    one_by_one: bool = False
 
-    return run
+
+class NodeRun:
+    """What runs a node. ``bind`` gives the module of a batch norm."""
+
+    def __init__(self, node: Node, bind: Callable[[Step], Any], kernels: bool) -> None:
+        there = [term for term in node.terms if term.source is not None]
+        weighed = [term for term in there if term.is_weighed]
+        numbers = iter(range(len(weighed)))
+        places = [
+            _Place(
+                position,
+                next(numbers) if term.is_weighed else None,
+                None if term.norm is None else bind(term.norm),
+                term.gate,
+            )
+            for position, term in enumerate(there)
+        ]
+        # Batch norms first: their output is a fresh buffer, which the others are added to.
+        self.places = sorted(places, key=lambda place: place.norm is None)
+        self.guards = tuple(term.weight for term in weighed if term.weight is not None)
+        self.gates = tuple(term.gate for term in weighed if term.gate is not None)
+        self.absent = tuple(t.gate for t in node.terms if t.source is None and t.gate is not None)
+        self.kernels = kernels
+
+    def __call__(self, context: Any, *inputs: Tensor) -> Tensor:
+        return self.add(self.coefficients(context, inputs[0].device), context, inputs)
+
+    def coefficients(self, context: Any, device: torch.device) -> Coefficients:
+        if self.guards:
+            return Coefficients(context.blend.vector(self.guards, device))
+        if not (self.gates or self.absent):
+            return Coefficients()
+        gating = context.gating
+        others = isinstance(gating, OnesForOthers)
+        hard = others or gating is selected_only
+        if not hard and gating is not multiply:
+            return Coefficients(one_by_one=True)
+        values = context.gate_vector(self.gates) if self.gates else None
+        if hard and values is not None and not values.requires_grad:
+            values = None
+        return Coefficients(values, context.others((*self.gates, *self.absent)) if others else None, hard)
+
+    def add(self, found: Coefficients, context: Any, inputs: Sequence[Tensor]) -> Tensor:
+        if found.one_by_one:
+            return _one_by_one(self.places, self.absent, context, inputs)
+        return _add_up(self.places, found, inputs, self.kernels)
 
 
 def _one_by_one(
@@ -211,12 +230,7 @@ def _one_by_one(
 
 
 def _add_up(
-    places: Sequence[_Place],
-    coefficients: Tensor | None,
-    extra: Tensor | None,
-    hard: bool,
-    inputs: Sequence[Tensor],
-    kernels: bool,
+    places: Sequence[_Place], coefficients: Coefficients, inputs: Sequence[Tensor], kernels: bool
 ) -> Tensor:
     # Two tensors a term, its input and, of a batch norm, scale and offset after them.
     tensors: list[Tensor | None] = []
@@ -231,10 +245,11 @@ def _add_up(
                 x = norm(x)
         tensors += [x, scale, offset]
         layout.append((place.coefficient, eps))
-    if len(layout) == 1 and coefficients is None and extra is None and layout[0][1] is None:
+    values, others = coefficients.values, coefficients.others
+    if len(layout) == 1 and values is None and others is None and layout[0][1] is None:
         assert tensors[0] is not None
         return tensors[0]
-    result: Tensor = _AddUp.apply(layout, hard, kernels, coefficients, extra, *tensors)
+    result: Tensor = _AddUp.apply(layout, coefficients.hard, kernels, values, others, *tensors)
     return result
 
 

@@ -24,12 +24,17 @@ class Optimisations:
     ``kernels``
         On a CPU, batch norms and average pools run as faster compositions of torch's operations
         (:mod:`nasdsl.supernet.kernels`).
+    ``recompute``
+        What leads to a node's sum alone is computed again in the backward pass, not kept
+        (:mod:`nasdsl.supernet.recompute`): half the memory of a mixture for half as much time again (NAS-Bench-201,
+        DARTS, batch 64: 475 MB for 956). It asks for ``ride``, and leaves ReLUs alone.
     """
 
     share: bool = True
     ride: bool = True
     in_place: bool = True
     kernels: bool = True
+    recompute: bool = False
 
 
 PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False)

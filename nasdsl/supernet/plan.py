@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
@@ -17,9 +17,9 @@ from nasdsl.supernet.gates import Gating
 from nasdsl.supernet.inplace import RELU_IN_PLACE
 from nasdsl.supernet.kernels import fast_norm
 from nasdsl.supernet.mixture import Blend, weighted_sum
-from nasdsl.supernet.node import Node
-from nasdsl.supernet.node import run_of as run_of_node
+from nasdsl.supernet.node import Node, NodeRun
 from nasdsl.supernet.partial import FIRST, REJOIN, run_of
+from nasdsl.supernet.recompute import Segment, run_segment
 
 Run = Callable[..., Tensor]
 
@@ -187,7 +187,9 @@ def _outside(body: Body) -> tuple[int, ...]:
 
 def _run(step: Step, bind: Callable[[Step], Run], kernels: bool) -> tuple[Run, bool]:
     if isinstance(step, Node):
-        return run_of_node(step, bind, kernels), True
+        return NodeRun(step, bind, kernels), True
+    if isinstance(step, Segment):
+        return _segment(step, bind, kernels), True
     if step.operation == RELU_IN_PLACE:
         return torch.relu_, False
     if step.operation == GATE:
@@ -203,6 +205,29 @@ def _run(step: Step, bind: Callable[[Step], Run], kernels: bool) -> tuple[Run, b
         return _scan(step, step.body, bind, kernels), True
     run = bind(step)
     return (fast_norm(run) if kernels and isinstance(run, _BatchNorm) else run), False
+
+
+def _segment(step: Segment, bind: Callable[[Step], Run], kernels: bool) -> Run:
+    *steps, node = step.steps
+    assert isinstance(node, Node)
+    modules: list[nn.Module] = []
+
+    def recorded(inner: Step) -> Run:
+        run = bind(inner)
+        # A sliced module moves the statistics of the stored one.
+        modules.extend(m for m in (run, getattr(run, "full", None)) if isinstance(m, nn.Module))
+        return run
+
+    slots = {id: slot for slot, id in enumerate(step.inputs)}
+    calls = _calls(steps, set(node.inputs), slots, recorded, kernels)
+    read = [slots[id] for id in node.inputs]
+
+    def first(context: Context, *inputs: Tensor) -> list[Tensor]:
+        values: list[Any] = [*inputs, *[None] * (len(slots) - len(inputs))]
+        execute(calls, values, context)
+        return [values[slot] for slot in read]
+
+    return run_segment(first, NodeRun(node, recorded, kernels), modules)
 
 
 def _gate(choice: str, candidate: int) -> Run:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ ALL = Optimisations()
 SWITCHES = {
     field.name: Optimisations(**{f.name: f.name == field.name for f in fields(Optimisations)})
     for field in fields(Optimisations)
-} | {"all": ALL}
+} | {"all": ALL, "all and recompute": replace(ALL, recompute=True)}
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +161,9 @@ def test_all_together_in_other_spaces_formats_and_policies(policy: Policy, chann
     for name in ("darts", "one_shot", "nasbench201"):
         space = shipped(name)
         for run in (blended(space), path(space, 2, "selected_only")):
-            assert_equal(results(ALL, space, run, **options), results(PLAIN, space, run, **options))
+            expected = results(PLAIN, space, run, **options)
+            assert_equal(results(ALL, space, run, **options), expected)
+            assert_equal(results(replace(ALL, recompute=True), space, run, **options), expected)
     space = shipped("nasbench201")
     run = blended(space, share=3)
     assert_equal(results(ALL, space, run, **options), results(PLAIN, space, run, **options))
@@ -252,6 +255,28 @@ def test_a_graph_keeps_inputs_of_batch_norms_and_nothing_for_a_sum() -> None:
     # In the first cell: 3 ReLUs, 12 convolutions' outputs. Images of 3 channels are as large, and so is the stem's output.
     assert large.count(2 * 3 * 8 * 8) <= 3 + 12 + 1 + 1 + 3
     assert output.requires_grad
+
+
+def test_recomputed_candidates_are_not_kept() -> None:
+    space = shipped("nasbench201")
+    weights = {name: w.detach() for name, w in soft(space).items()}
+    kept = []
+    for optimise in (ALL, replace(ALL, recompute=True)):
+        net = Supernet(space, affine=False, batch_norm="batch", dtype=torch.float64, optimise=optimise)
+        alive = weakref.WeakSet[Tensor]()
+
+        def remember(module: nn.Module, given: Any, output: Tensor, alive: Any = alive) -> None:
+            alive.add(output)
+
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(remember)
+        output = net(image(), mixture=weights)
+        kept.append(len(alive))
+        del output
+    # 12 convolutions in each of three cells, the stem's, and two in each of two reductions (a third is added as it is);
+    # recomputed, only the stem's.
+    assert kept == [3 * 12 + 1 + 2 * 2, 1]
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 6, 5), (4, 3, 7), (2, 3, 2, 4, 3)])

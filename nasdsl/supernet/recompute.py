@@ -1,0 +1,92 @@
+"""What leads to one node's sum alone is computed again in the backward pass, instead of being kept until then.
+
+    a = relu(x)                                     a = relu(x)
+    y = w0 · bn(conv3(a)) + w1 · bn(conv1(a))  ──►  y = [ c0 = conv3(a); c1 = conv1(a); w0 · bn(c0) + w1 · bn(c1) ](a)
+
+A segment in brackets is one call, which keeps its inputs and no more (Chen et al., "Training Deep Nets with Sublinear
+Memory Cost", 2016). Of a mixture's candidates nothing stays but ReLUs and pools that several nodes share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nasdsl.space.architecture import ZEROS, Architecture, Step
+from nasdsl.supernet.node import Node, NodeRun
+
+SEGMENT = "segment"
+
+
+@dataclass(frozen=True, eq=False)
+class Segment(Step):
+    """A step of operation :data:`SEGMENT`: ``steps``, the last of which is the node that they lead to."""
+
+    steps: tuple[Step, ...] = ()
+
+
+def recompute_segments(architecture: Architecture) -> Architecture:
+    """The same architecture with every node, and the steps that only it rests on, as one step."""
+    readers: dict[int, list[int]] = {}
+    for step in architecture.steps:
+        inner = [id for s in step.body.steps for id in s.inputs] if step.body else []
+        for id in (*step.inputs, *inner):
+            readers.setdefault(id, []).append(step.id)
+    outputs = {id for _, id in architecture.outputs}
+    # Backwards: the node that a step leads to alone. Nodes, loops and what is made from nothing are never inside.
+    leads_to: dict[int, int] = {}
+    for step in reversed(architecture.steps):
+        if isinstance(step, Node):
+            leads_to[step.id] = step.id
+        elif step.operation not in ("input", ZEROS) and step.body is None and step.id not in outputs:
+            found = {leads_to.get(reader) for reader in readers.get(step.id, ())}
+            (only,) = found if len(found) == 1 else (None,)
+            if only is not None:
+                leads_to[step.id] = only
+    inside: dict[int, list[Step]] = {}
+    for step in architecture.steps:
+        if step.id in leads_to:
+            inside.setdefault(leads_to[step.id], []).append(step)
+    steps: list[Step] = []
+    for step in architecture.steps:
+        if step.id not in leads_to:
+            steps.append(step)
+        elif isinstance(step, Node):
+            steps.append(_segment(step, inside[step.id]) if len(inside[step.id]) > 1 else step)
+    return replace(architecture, steps=tuple(steps))
+
+
+def _segment(node: Node, steps: list[Step]) -> Segment:
+    made = {step.id for step in steps}
+    inputs = tuple(dict.fromkeys(id for step in steps for id in step.inputs if id not in made))
+    return Segment(node.id, SEGMENT, node.instance, inputs, node.scope, node.name, steps=tuple(steps))
+
+
+def run_segment(
+    first: Callable[..., list[Tensor]], node: NodeRun, modules: list[nn.Module]
+) -> Callable[..., Tensor]:
+    """``first(context, *inputs)`` gives what the node reads; ``modules`` are all that run in the segment."""
+    norms = [m for module in modules for m in module.modules() if isinstance(m, _BatchNorm)]
+
+    def run(context: Any, *inputs: Tensor) -> Tensor:
+        # The coefficients are made outside, once: what several nodes share is not made again in the backward pass.
+        coefficients = node.coefficients(context, inputs[0].device)
+
+        def inside(*given: Tensor) -> Tensor:
+            return node.add(coefficients, context, first(context, *given))
+
+        # Running statistics would move twice.
+        moves = any(norm.training and norm.track_running_stats for norm in norms)
+        if moves or not torch.is_grad_enabled():
+            return inside(*inputs)
+        from torch.utils.checkpoint import checkpoint
+
+        result: Tensor = checkpoint(inside, *inputs, use_reentrant=False)
+        return result
+
+    return run
