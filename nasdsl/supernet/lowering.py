@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.operation import Catalogue
 from nasdsl.supernet.common import share_common
+from nasdsl.supernet.compiled import join_chains
 from nasdsl.supernet.inplace import relu_in_place
 from nasdsl.supernet.node import join_nodes
 from nasdsl.supernet.optimise import Optimisations
@@ -18,13 +19,16 @@ def lowered(
     catalogue: Catalogue,
     optimise: Optimisations,
     rides: Callable[[Step], bool],
+    compiles: Callable[[Step], bool] = lambda step: False,
 ) -> Architecture:
     """The same outputs from fewer or smaller steps. ``rides(step)`` says whether a step is a batch norm of its stored
-    size, whose scale may carry a coefficient."""
+    size, whose scale may carry a coefficient; ``compiles(step)`` whether it may be compiled."""
     if optimise.share:
         architecture = share_common(architecture, catalogue)
     if optimise.ride:
         architecture = join_nodes(architecture, rides)
+    if optimise.compile is not None:
+        architecture = join_chains(architecture, compiles)
     if optimise.recompute:
         # What is computed again must still be there then, so no ReLU overwrites anything.
         return recompute_segments(architecture)

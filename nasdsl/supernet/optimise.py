@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nasdsl.supernet.compiled import Backend
+
 
 @dataclass(frozen=True)
 class Optimisations:
@@ -28,6 +30,10 @@ class Optimisations:
         What leads to a node's sum alone is computed again in the backward pass, not kept
         (:mod:`nasdsl.supernet.recompute`): half the memory of a mixture for half as much time again (NAS-Bench-201,
         DARTS, batch 64: 475 MB for 956). It asks for ``ride``, and leaves ReLUs alone.
+    ``compile``
+        A backend of ``torch.compile``, such as ``inductor``: each candidate is compiled by itself, once, whatever
+        paths are run (:mod:`nasdsl.supernet.compiled`). Compiling takes from half a minute to minutes and pays in long
+        runs, and on a GPU. It makes no use of ``kernels`` and ``in_place`` inside a candidate.
     """
 
     share: bool = True
@@ -35,6 +41,7 @@ class Optimisations:
     in_place: bool = True
     kernels: bool = True
     recompute: bool = False
+    compile: Backend | None = None
 
 
 PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False)

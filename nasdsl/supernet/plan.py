@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
+from nasdsl.supernet.compiled import Chain, Compiler
 from nasdsl.supernet.gates import Gating
 from nasdsl.supernet.inplace import RELU_IN_PLACE
 from nasdsl.supernet.kernels import fast_norm
@@ -109,9 +110,19 @@ def execute(calls: Iterable[Call], values: list[Any], context: Context) -> None:
             values[slot] = None
 
 
-def make_plan(architecture: Architecture, bind: Callable[[Step], Run], *, kernels: bool = False) -> Plan:
-    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it; with
-    ``kernels`` batch norms run as :mod:`nasdsl.supernet.kernels` has it."""
+@dataclass(frozen=True)
+class Lowering:
+    """How steps become calls: with ``kernels`` batch norms run as :mod:`nasdsl.supernet.kernels` has it, and
+    ``compiler`` compiles chains."""
+
+    kernels: bool = False
+    compiler: Compiler | None = None
+
+
+def make_plan(
+    architecture: Architecture, bind: Callable[[Step], Run], lowering: Lowering = Lowering()
+) -> Plan:
+    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it."""
     slots: dict[int, int] = {}
     owners: set[int] = set()
     runs: list[Run] = []
@@ -125,7 +136,7 @@ def make_plan(architecture: Architecture, bind: Callable[[Step], Run], *, kernel
     outputs = [id for _, id in architecture.outputs]
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
-    calls = _calls(architecture.steps, keep, slots, recorded, kernels)
+    calls = _calls(architecture.steps, keep, slots, recorded, lowering)
     shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
     for id in architecture.inputs:
         slots.setdefault(id, len(slots))
@@ -145,7 +156,7 @@ def _calls(
     keep: set[int],
     slots: dict[int, int],
     bind: Callable[[Step], Run],
-    kernels: bool,
+    lowering: Lowering,
 ) -> list[Call]:
     reads = [_reads(step) for step in steps]
     own = {step.id for step in steps}
@@ -163,7 +174,7 @@ def _calls(
         slot = slots.setdefault(step.id, len(slots))
         if step.operation in ("input", "element", "state"):
             continue
-        run, wants_context = _run(step, bind, kernels)
+        run, wants_context = _run(step, bind, lowering)
         dead = tuple(slots[id] for id in dying.get(position, ()))
         calls.append(Call(run, tuple(slots[id] for id in _given(step)), slot, dead, wants_context))
     return calls
@@ -185,11 +196,14 @@ def _outside(body: Body) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id for id in ids if id not in inside))
 
 
-def _run(step: Step, bind: Callable[[Step], Run], kernels: bool) -> tuple[Run, bool]:
+def _run(step: Step, bind: Callable[[Step], Run], lowering: Lowering) -> tuple[Run, bool]:
     if isinstance(step, Node):
-        return NodeRun(step, bind, kernels), True
+        return NodeRun(step, bind, lowering.kernels), True
+    if isinstance(step, Chain):
+        assert lowering.compiler is not None
+        return lowering.compiler.chain(step, [bind(inner) for inner in step.steps]), False
     if isinstance(step, Segment):
-        return _segment(step, bind, kernels), True
+        return _segment(step, bind, lowering), True
     if step.operation == RELU_IN_PLACE:
         return torch.relu_, False
     if step.operation == GATE:
@@ -202,12 +216,12 @@ def _run(step: Step, bind: Callable[[Step], Run], kernels: bool) -> tuple[Run, b
     if step.operation == ZEROS:
         return _zeros(step.shape), True
     if step.body is not None:
-        return _scan(step, step.body, bind, kernels), True
+        return _scan(step, step.body, bind, lowering), True
     run = bind(step)
-    return (fast_norm(run) if kernels and isinstance(run, _BatchNorm) else run), False
+    return (fast_norm(run) if lowering.kernels and isinstance(run, _BatchNorm) else run), False
 
 
-def _segment(step: Segment, bind: Callable[[Step], Run], kernels: bool) -> Run:
+def _segment(step: Segment, bind: Callable[[Step], Run], lowering: Lowering) -> Run:
     *steps, node = step.steps
     assert isinstance(node, Node)
     modules: list[nn.Module] = []
@@ -219,7 +233,7 @@ def _segment(step: Segment, bind: Callable[[Step], Run], kernels: bool) -> Run:
         return run
 
     slots = {id: slot for slot, id in enumerate(step.inputs)}
-    calls = _calls(steps, set(node.inputs), slots, recorded, kernels)
+    calls = _calls(steps, set(node.inputs), slots, recorded, lowering)
     read = [slots[id] for id in node.inputs]
 
     def first(context: Context, *inputs: Tensor) -> list[Tensor]:
@@ -227,7 +241,7 @@ def _segment(step: Segment, bind: Callable[[Step], Run], kernels: bool) -> Run:
         execute(calls, values, context)
         return [values[slot] for slot in read]
 
-    return run_segment(first, NodeRun(node, recorded, kernels), modules)
+    return run_segment(first, NodeRun(node, recorded, lowering.kernels), modules)
 
 
 def _gate(choice: str, candidate: int) -> Run:
@@ -260,14 +274,14 @@ def _sizes(dims: Sequence[Dim], context: Context) -> list[int]:
     return [int(dim.at(context.sizes)) if isinstance(dim, Size) else dim for dim in dims]
 
 
-def _scan(step: Step, body: Body, bind: Callable[[Step], Run], kernels: bool) -> Run:
+def _scan(step: Step, body: Body, bind: Callable[[Step], Run], lowering: Lowering) -> Run:
     """A loop over axis 1 of the first input; the states start at zeros."""
     slots: dict[int, int] = {}
     outside = _outside(body)
     for id in (body.element, *body.states, *outside):
         slots[id] = len(slots)
     keep = {*body.new_states, body.output, body.element, *body.states}
-    calls = _calls(body.steps, keep, slots, bind, kernels)
+    calls = _calls(body.steps, keep, slots, bind, lowering)
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)

@@ -17,6 +17,7 @@ from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Instance, TorchCall
 from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
+from nasdsl.supernet.compiled import Compiler
 from nasdsl.supernet.elastic import Cut, Sliced
 from nasdsl.supernet.gates import GATINGS
 from nasdsl.supernet.kernels import fast_pool
@@ -25,7 +26,7 @@ from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
 from nasdsl.supernet.optimise import Optimisations
 from nasdsl.supernet.partial import partial_channels
-from nasdsl.supernet.plan import Context, Plan, Run, make_plan
+from nasdsl.supernet.plan import Context, Lowering, Plan, Run, make_plan
 from nasdsl.supernet.superposition import Join, is_superposed, superposition
 
 Relaxed = Mapping[str, Taken]
@@ -73,6 +74,7 @@ class Supernet(nn.Module):
         self._small: dict[tuple[int, str], nn.Module] = {}
         self._bound: dict[int, tuple[Instance, Run]] = {}
         self._every: list[nn.Module] | None = None
+        self._compiler: Compiler | None = None
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -184,11 +186,26 @@ class Supernet(nn.Module):
         return found
 
     def _plan(self, architecture: Architecture) -> Plan:
-        return make_plan(self._lowered(architecture), self._bind, kernels=self.optimise.kernels)
+        return make_plan(self._lowered(architecture), self._bind, self._lowering)
 
     def _lowered(self, architecture: Architecture) -> Architecture:
         """The architecture after the passes that are switched on."""
-        return lowered(architecture, self.space.catalogue, self.optimise, self._rides)
+        return lowered(architecture, self.space.catalogue, self.optimise, self._rides, self._compiles)
+
+    @property
+    def _lowering(self) -> Lowering:
+        if self.optimise.compile is not None and self._compiler is None:
+            self._compiler = Compiler(self.optimise.compile)
+        return Lowering(self.optimise.kernels, self._compiler)
+
+    def _compiles(self, step: Step) -> bool:
+        """Whether a step is an operation with weights of its stored size, or without any."""
+        if (
+            step.operation not in self.space.catalogue
+            or self.space.catalogue[step.operation].borrows is not None
+        ):
+            return False
+        return not isinstance(self._bind(step), Sliced)
 
     def _rides(self, step: Step) -> bool:
         """Whether a step is a batch norm of its stored size, whose scale may carry a coefficient."""
@@ -341,7 +358,7 @@ class Supernet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.
-        return self.__dict__ | {"_plans": OrderedDict(), "_bound": {}, "_every": None}
+        return self.__dict__ | {"_plans": OrderedDict(), "_bound": {}, "_every": None, "_compiler": None}
 
 
 def _has_tensors(module: nn.Module) -> bool:

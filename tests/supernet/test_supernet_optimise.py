@@ -33,8 +33,9 @@ TINY: dict[str, dict[str, int]] = {
 }
 ALL = Optimisations()
 SWITCHES = {
-    field.name: Optimisations(**{f.name: f.name == field.name for f in fields(Optimisations)})
+    field.name: replace(PLAIN, **{field.name: True})
     for field in fields(Optimisations)
+    if field.name != "compile"
 } | {"all": ALL, "all and recompute": replace(ALL, recompute=True)}
 
 
@@ -311,3 +312,35 @@ def test_the_fast_pool_is_torchs(size: int, layout: torch.memory_format) -> None
     assert torch.autograd.gradcheck(fast, x)
     for other in ({**options, "stride": 2}, {**options, "padding": 0}, {"stride": 1, "padding": 1}):
         assert fast_pool(TorchCall("function", "F.avg_pool2d", (size,), other), pool) is pool
+
+
+def test_candidates_are_compiled_once_whatever_paths_are_run() -> None:
+    torch._dynamo.reset()
+    space = shipped("nasbench201")
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(len(inputs))
+        return graph.forward
+
+    nets = [
+        Supernet(space, dtype=torch.float64, batch_norm="batch", optimise=o)
+        for o in (replace(ALL, compile=backend), PLAIN)
+    ]
+    for seed in range(6):
+        run = path(space, seed, None)
+        found = []
+        for net in nets:
+            net.zero_grad()
+            output, others = run(net)
+            (output**2).sum().backward()
+            found.append([output.detach(), others["x"].grad])
+        torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+    before = len(graphs)
+    for seed in range(6):
+        path(space, seed, None)(nets[0])
+    assert len(graphs) == before
+    # Far fewer than paths times chains: a kind of chain is compiled once for all cells, edges and genotypes.
+    kinds = len(nets[0]._compiler._codes) if nets[0]._compiler else 0
+    assert 0 < kinds <= len(graphs) <= 2 * kinds
+    torch._dynamo.reset()
