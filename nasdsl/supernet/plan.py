@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -110,6 +111,13 @@ def execute(calls: Iterable[Call], values: list[Any], context: Context) -> None:
             values[slot] = None
 
 
+@dataclass(frozen=True, eq=False)
+class Selected(Step):
+    """A convolution whose weight is that of the one of ``convs`` that is taken (:mod:`nasdsl.supernet.static`)."""
+
+    convs: tuple[Step, ...] = ()
+
+
 @dataclass(frozen=True)
 class Lowering:
     """How steps become calls: with ``kernels`` batch norms run as :mod:`nasdsl.supernet.kernels` has it, and
@@ -199,6 +207,8 @@ def _outside(body: Body) -> tuple[int, ...]:
 def _run(step: Step, bind: Callable[[Step], Run], lowering: Lowering) -> tuple[Run, bool]:
     if isinstance(step, Node):
         return NodeRun(step, bind, lowering.kernels), True
+    if isinstance(step, Selected):
+        return _selected(step, bind), True
     if isinstance(step, Chain):
         assert lowering.compiler is not None
         return lowering.compiler.chain(step, [bind(inner) for inner in step.steps]), False
@@ -242,6 +252,29 @@ def _segment(step: Segment, bind: Callable[[Step], Run], lowering: Lowering) -> 
         return [values[slot] for slot in read]
 
     return run_segment(first, NodeRun(node, recorded, lowering.kernels), modules)
+
+
+def _selected(step: Selected, bind: Callable[[Step], Run]) -> Run:
+    convs = [bind(conv) for conv in step.convs]
+    kernels = [conv.kernel_size for conv in convs if isinstance(conv, nn.Conv2d)]
+    largest = [max(sizes) for sizes in zip(*kernels, strict=True)]
+    margins = [[(big - k) // 2 for big, k in zip(largest, kernel, strict=True)] for kernel in kernels]
+    stride = next(conv.stride for conv in convs if isinstance(conv, nn.Conv2d))
+    padding = [big // 2 for big in largest]
+
+    def run(context: Context, x: Tensor) -> Tensor:
+        assert context.blend is not None
+        taken = context.blend.vector(step.weights, x.device).detach()
+        weight: Tensor | None = None
+        for share, conv, (down, across) in zip(taken.unbind(0), convs, margins, strict=True):
+            assert isinstance(conv, nn.Conv2d)
+            padded = F.pad(conv.weight, (across, across, down, down)) if across or down else conv.weight
+            part = padded * share.to(padded.dtype)
+            weight = part if weight is None else weight + part
+        assert weight is not None
+        return F.conv2d(x, weight, stride=stride, padding=padding)
+
+    return run
 
 
 def _gate(choice: str, candidate: int) -> Run:
