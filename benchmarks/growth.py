@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -113,13 +114,25 @@ def steps(x: str, values: Sequence[int], rounds: int) -> Iterator[Curve]:
 
 def compiling(values: Sequence[int]) -> Iterator[Curve]:
     """From the text to a space over cells, all with the same choices, or choices of their own."""
-    shared, own = [], []
+    shared, own, memory = [], [], []
     for cells in values:
         shared.append(Point(cells, 1e3 * cpu_seconds(partial(space, cells=cells))))
+        memory.append(Point(cells, allocated(partial(space, cells=cells))))
         if cells <= 100:
             own.append(Point(cells, 1e3 * cpu_seconds(partial(space, cells=cells, own=True))))
     yield Curve("compiling over cells", "cells", "shared choices, ms", tuple(shared))
     yield Curve("compiling over cells", "cells", "choices of their own, ms", tuple(own))
+    yield Curve("compiling over cells", "cells", "shared choices, MB", tuple(memory))
+
+
+def allocated(step: Callable[[], object]) -> float:
+    """The most memory that Python objects of a step take at once, MB."""
+    tracemalloc.start()
+    try:
+        step()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def planning(values: Sequence[int], rounds: int) -> Iterator[Curve]:
@@ -188,6 +201,8 @@ def draw(found: Sequence[Curve], path: Path) -> None:
             if curve.name == name:
                 axis.loglog([p.x for p in curve.points], [p.y for p in curve.points], "o-", label=curve.y)
                 axis.set_xlabel(curve.x)
+                axis.set_xticks([p.x for p in curve.points], [str(p.x) for p in curve.points])
+                axis.minorticks_off()
         axis.set_title(name)
         axis.grid(True, which="both", alpha=0.3)
         axis.legend(fontsize=8)

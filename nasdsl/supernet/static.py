@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.space.architecture import Architecture, Step
@@ -157,7 +156,8 @@ class HardSample:
         noise = -torch.empty_like(logits).exponential_().log()
         log_p = torch.log_softmax(logits.masked_fill(~valid, -torch.inf), 1)
         soft = torch.softmax((log_p + noise) / tau, 1)
-        hard = F.one_hot(soft.argmax(1), logits.shape[1]).to(soft)
+        # Not F.one_hot, which may ask the host.
+        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
         return HardSample(hard + (soft - soft.detach()))
 
     def taken(self, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Tensor]:
