@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -337,6 +336,8 @@ def switches(bench: Bench) -> Iterator[Row]:
 
 
 def memory(bench: Bench) -> Iterator[Row]:
+    if not Path("/proc/self/status").exists():
+        return
     for name, goal in (("plain", ""), ("gdas", "740"), ("darts", "1250"), ("darts, recomputed", "")):
         found = in_process("memory", name, str(bench.cells), "64")
         yield Row(f"peak memory, {name}, MB", 64, goal, f"{found:.0f}")
@@ -351,15 +352,17 @@ def measure_memory(name: str, cells: str, batch: str) -> float:
     step = (
         plain(bench).step if name == "plain" else SearchStep(bench, SAME, strategy, optimise, **options).both
     )
-    before = _resident()
+    before = _resident("VmRSS")
     for _ in range(3):
         step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    return _resident("VmHWM") - before
 
 
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def _resident(what: str) -> float:
+    """MB that are resident (``VmRSS``), or were at most (``VmHWM``). The figure of ``getrusage`` won't do: a process
+    inherits it from the one that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
 
 
 def in_process(*words: str) -> float:

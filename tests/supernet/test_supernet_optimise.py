@@ -314,6 +314,31 @@ def test_the_fast_pool_is_torchs(size: int, layout: torch.memory_format) -> None
         assert fast_pool(TorchCall("function", "F.avg_pool2d", (size,), other), pool) is pool
 
 
+def test_in_bfloat16_a_pool_is_off_by_some_roundings_and_a_network_by_little_more_than_the_plain_one() -> (
+    None
+):
+    x = torch.randn(4, 3, 9, 8).contiguous(memory_format=torch.channels_last)
+    options = {"stride": 1, "padding": 1, "count_include_pad": False}
+
+    def pool(x: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(x, 3, **options)
+
+    fast = fast_pool(TorchCall("function", "F.avg_pool2d", (3,), options), pool)
+    rounded = x.bfloat16()
+    # Four roundings, each by half of the last of eight bits.
+    torch.testing.assert_close(fast(rounded).float(), pool(rounded.float()), rtol=4 * 2**-9, atol=4 * 2**-9)
+
+    space = shipped("nasbench201")
+    errors = []
+    exact = Supernet(space, batch_norm="batch", affine=False)(image(16).float(), genotype=space.sample(7))
+    for optimise in (ALL, PLAIN):
+        net = Supernet(space, batch_norm="batch", affine=False, channels_last=True, optimise=optimise)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            errors.append(float((net(image(16).float(), genotype=space.sample(7)).float() - exact).norm()))
+    ours, plain = errors
+    assert 0 < ours < 1.5 * plain
+
+
 def test_candidates_are_compiled_once_whatever_paths_are_run() -> None:
     torch._dynamo.reset()
     space = shipped("nasbench201")
