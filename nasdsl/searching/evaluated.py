@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from nasdsl.diagnostics import failure
+from nasdsl.searching.cadence import Cadence
 from nasdsl.searching.evaluators import EVALUATORS, Budgeted, Evaluator, Given
 from nasdsl.searching.events import Event, end_event, evaluated_start_event, page, trial_event
 from nasdsl.searching.history import History, Trial
@@ -71,6 +72,7 @@ class Evaluated:
         self.began = time.perf_counter()
         self.history = History()
         self.done = False
+        self.cadence = Cadence(settings.checkpoint_steps, settings.checkpoint_seconds)
 
     # --- the order -------------------------------------------------------------------------------
 
@@ -120,7 +122,8 @@ class Evaluated:
         self.tell(event | ({"budget": budget, "spent": self.history.spent} if budget else {}))
         if self.stop():
             self.leave()
-        if budget:  # what took long is kept at once
+        due = self.cadence.due()
+        if budget or due:  # what took long is kept at once
             self.save()
 
     def end(self) -> None:
@@ -170,6 +173,7 @@ class Evaluated:
             "done": self.done,
         }
         self.journal.save(len(self.history) + self.done, prefixed("strategy", tensors), state)
+        self.cadence.restart()
 
     def resume(self) -> None:
         found = self.journal.load()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nasdsl.pipeline import loads
-from nasdsl.searching import SearchSettings, settings_for
+from nasdsl.searching import STRATEGIES, SearchSettings, settings_for
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint
 from nasdsl.training.tasks import Task, classification
@@ -53,8 +53,13 @@ def task(dtype: torch.dtype = torch.float32) -> Task:
 
 
 def settings(strategy: str, *assignments: str, seed: int = 0) -> SearchSettings:
-    few = ["search.epochs=2", "search.batch=8", "search.lr=0.05", *QUICK.get(strategy, ())]
-    return settings_for(strategy, assignments=[*few, *assignments], seed=seed, device="cpu")
+    if hasattr(STRATEGIES.find(strategy), "paths"):
+        evaluator, few = "", ["search.epochs=2", "search.batch=8", "search.lr=0.05"]
+    else:
+        evaluator = "train" if strategy == "successive_halving" else "synflow"
+        few = ["evaluations=12", "training.epochs=2", "training.batch=16"]
+    given = [*few, *QUICK.get(strategy, ()), *assignments]
+    return settings_for(strategy, evaluator=evaluator, assignments=given, seed=seed, device="cpu")
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from nasdsl.searching import STRATEGIES
 from tests.searching.killing import ROOT, Server
 from tests.searching.small import SOURCE, assert_same_run
 
-SHARING = sorted(name for name, kind in STRATEGIES.items() if hasattr(kind, "paths"))
+EVERY = sorted(dict(STRATEGIES.items()))
 KILLS = 5
 
 
@@ -28,7 +28,7 @@ def server() -> Iterator[Server]:
     made.close()
 
 
-@pytest.mark.parametrize("strategy", SHARING)
+@pytest.mark.parametrize("strategy", EVERY)
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     strategy: str, server: Server, tmp_path: Path
 ) -> None:
