@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
 
 import torch
 
 from nasdsl.diagnostics import NasError, failure
+from nasdsl.searching.forecast import forecast_search
 from nasdsl.searching.settings import SearchSettings
-from nasdsl.searching.strategy import Path
-from nasdsl.space.memory import training_memory
-from nasdsl.supernet import Supernet
-from nasdsl.supernet.partial import partial_channels
+from nasdsl.searching.strategy import STRATEGIES, WeightSharing
+from nasdsl.space.space import Space
+from nasdsl.training.tasks import Task
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -21,30 +20,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a weight step takes, in bytes: ``state`` for weights, gradients and what the optimiser remembers, and
-    ``example`` for what each example of a ghost batch keeps for the backward pass."""
-
-    state: int
-    example: int
-
-    def step(self, examples: int) -> int:
-        return self.state + examples * self.example
-
-
-def forecast(supernet: Supernet, path: Path, settings: SearchSettings) -> Forecast:
-    """The weight step of one path."""
-    weights = sum(p.numel() * p.element_size() for p in supernet.parameters())
-    space = supernet.space
-    if path.mixture is not None:
-        run = partial_channels(space.mixture(path.among), path.share, space.catalogue)
-    else:
-        run = supernet.architecture(path.genotype)
-    copies = {"adam": 4, "adamw": 4}.get(settings.search.optimizer, 3)
-    return Forecast(copies * weights, training_memory(run, space.catalogue))
 
 
 def available(device: torch.device) -> int:
@@ -57,31 +32,37 @@ def available(device: torch.device) -> int:
 
 
 def out_of_memory(
-    supernet: Supernet, path: Path | None, settings: SearchSettings, device: torch.device, step: int
+    space: Space, task: Task, settings: SearchSettings, device: torch.device, step: int
 ) -> NasError:
     """N989 for a search: the step, what it was forecast to take, and settings with which it would take less."""
-    batch, ghosts = settings.search.batch, settings.search.ghosts
+    recipe, has = settings.search, available(device)
+    batch, ghosts = recipe.batch, recipe.ghosts
+
+    def takes(parts: int, strategy: str = "") -> int:
+        changed = {"search": recipe.model_copy(update={"ghosts": parts})}
+        chosen = settings.model_copy(update=changed)
+        kind = STRATEGIES.find(strategy or settings.strategy)
+        options = kind.Options() if strategy else settings.options
+        made = kind(space, options, settings.seed)
+        assert isinstance(made, WeightSharing)
+        return forecast_search(space, chosen, task, made).total
+
     about = f"out of memory at step {step}, with a batch of {batch}"
     if ghosts > 1:
         about += f" in {ghosts} ghost batches"
-    if path is None:
-        return failure("N989", about, f"`-c search.batch={max(2, batch // 2)}` takes less")
-    expected = forecast(supernet, path, settings)
-    has = available(device)
-    about += f": a step takes {readable(expected.step(-(-batch // ghosts)))} or more"
-    about += f", and there are {readable(has)}"
+    now = takes(ghosts)
+    about += f": a step takes about {readable(now)}, and there are {readable(has)}"
     parts = 2 * ghosts
-    while expected.step(-(-batch // parts)) > has and parts * 4 <= batch:
+    while takes(parts) > has and parts * 4 <= batch:
         parts *= 2
     ways = []
     if batch >= 2 * parts:
-        takes = readable(expected.step(-(-batch // parts)))
-        ways.append(f"`-c search.ghosts={parts}` runs a batch in as many parts and takes about {takes}")
+        size = readable(takes(parts))
+        ways.append(f"`-c search.ghosts={parts}` runs a batch in as many parts and takes about {size}")
     ways.append(f"`-c search.batch={max(2, batch // parts)}` takes as much with smaller steps")
-    if path.mixture is not None:
-        single = Path(supernet.space.sample(settings.seed))
-        takes = readable(forecast(supernet, single, settings).step(-(-batch // ghosts)))
-        ways.append(f"a strategy that runs a single path, such as gdas or random, takes about {takes}")
+    single = takes(ghosts, "random")
+    if single < 0.8 * now:
+        ways.append(f"a strategy that runs a single path, such as random, takes about {readable(single)}")
     return failure("N989", about, "; ".join(ways))
 
 

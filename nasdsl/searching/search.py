@@ -244,8 +244,7 @@ class Search:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                latest = self.steps.latest
-                raise out_of_memory(self.supernet, latest, self.settings, self.device, self.made()) from None
+                raise out_of_memory(self.space, self.task, self.settings, self.device, self.made()) from None
         return self.result()
 
     def go_on(self) -> None:

@@ -61,8 +61,6 @@ class Steps:
             ranks=ranks,
         )
         self.architecture = Watch(device, "training the architecture parameters")
-        self.latest: Path | None = None
-        """The path that was run last."""
         self.digest = 0
         """Of all that was run, to compare between processes."""
 
@@ -128,7 +126,6 @@ class Steps:
 
     def outputs(self, path: Path, *inputs: Tensor) -> Outputs:
         """What a path through the supernet gives."""
-        self.latest = path
         self.digest = zlib.crc32(genotype_text(path).encode(), self.digest)
         outputs: Outputs = self.supernet(
             *inputs,
