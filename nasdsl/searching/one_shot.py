@@ -46,7 +46,6 @@ class OneShotOptions(Config):
     candidates: int = Field(
         default=100, ge=1, description="random genotypes that are scored with the shared weights (ours)"
     )
-    top: int = Field(default=10, ge=1, description="how many of them are worth training from scratch")
 
 
 @STRATEGIES.add("one_shot")
@@ -61,8 +60,8 @@ class OneShot:
     so that at the end it loses all with the probability r. Each minibatch falls into ghost batches, each with paths
     dropped by themselves and batch-norm statistics of its own, and the L2 penalty is on the weights of paths that are
     on, for each ghost batch by itself. Then random genotypes are scored with the shared weights, the other candidates
-    off and the batch norms with the statistics of the batch. :meth:`finalists` gives the best few, which the authors
-    train from scratch.
+    off and the batch norms with the statistics of the batch. The authors train the best few from scratch: those of
+    ``finalists.json`` (`nasdsl train RUN --top 10`).
 
     There is no released code; batch and ghost batch are from the paper, length and learning rate ours. Deviates: t moves
     by the epoch. The paper adds what is on everywhere, in blocks that end in a convolution and a batch norm, which take
@@ -144,10 +143,6 @@ class OneShot:
             if not history.has(genotype):
                 return genotype
         return None
-
-    def finalists(self, history: History) -> list[Genotype]:
-        """The best few, the best first: what the authors train from scratch."""
-        return [trial.genotype for trial in history.ranked()[: self.options.top]]
 
     def probabilities(self) -> dict[str, list[float]]:
         return {}

@@ -261,14 +261,14 @@ def test_gradients_are_the_mean_over_the_ghost_batches_with_the_penalty_of_each(
 
 
 def test_the_best_few_are_handed_on_and_the_optimum_is_among_them() -> None:
-    made = strategy(candidates=200, top=4)
+    made = strategy(candidates=200)
     value = {"zero": 0.0, "a": 0.3, "b": 0.1}
     history = History()
     while (genotype := made.propose(history)) is not None:
         assert not history.has(genotype)
         history.add(Trial(genotype, sum(value[str(v)] for v in genotype.values()), 1.0))
     assert len(history) == 27
-    finalists = made.finalists(history)
+    finalists = [trial.genotype for trial in history.finalists(4)]
     assert [sum(value[str(v)] for v in g.values()) for g in finalists] == pytest.approx([0.9, 0.7, 0.7, 0.7])
     assert finalists[0] == history.best().genotype == fixture.genotype((1, 1, 1))
 
