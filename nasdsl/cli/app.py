@@ -28,6 +28,7 @@ from nasdsl.cli import (
     search,
     show,
     strategies,
+    tabulate,
     train,
 )
 
@@ -65,6 +66,7 @@ for panel, module in (
     (SEARCHES, profile),
     (SEARCHES, demo),
     (SEARCHES, bench),
+    (SEARCHES, tabulate),
 ):
     name = module.__name__.rpartition(".")[2]
     app.command(name, rich_help_panel=panel)(errors.guard(module.command))

@@ -1,38 +1,75 @@
-"""``nasdsl bench``: strategies side by side on a tabular benchmark."""
+"""``nasdsl bench``: strategies side by side, on a table of results or on a supernet."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nasdsl.cli import files, options
 from nasdsl.diagnostics import did_you_mean, failure
 
+if TYPE_CHECKING:
+    from nasdsl.pipeline import SearchSpace
+    from nasdsl.searching.bench_supernet import Outcome
+
+TABULAR = "random_search,regularized_evolution,local_search,reinforce"
+SHARING = "random,gdas,darts"
+
 
 def command(
     file: options.FileArgument,
     table: Annotated[
-        Path,
+        Path | None,
         typer.Option("--table", metavar="CSV", help="What every architecture came to.", show_default=False),
-    ],
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", metavar="NAME", help="Train supernets on this, in place of a table.", show_default=False
+        ),
+    ] = None,
     strategies: Annotated[
-        str, typer.Option("--strategies", metavar="NAME,...", help="Who competes.")
-    ] = "random_search,regularized_evolution,local_search,reinforce",
+        str | None,
+        typer.Option("--strategies", metavar="NAME,...", help="Who competes.", show_default=False),
+    ] = None,
     evaluations: Annotated[
-        int, typer.Option("--evaluations", min=1, help="Architectures that each search may look up.")
+        int,
+        typer.Option("--evaluations", min=1, help="Architectures that a search may look up in the table."),
     ] = 100,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Searches of each strategy.")] = 10,
+    epochs: options.EpochsOption = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            min=1,
+            help="Searches of each strategy: 10 on a table, 3 on a task.",
+            show_default=False,
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth",
+            metavar="CSV",
+            help="What some architectures came to (`nasdsl tabulate`): how well are they ranked?",
+            show_default=False,
+        ),
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain/--no-retrain", help="Train each winner from scratch, on a task.")
+    ] = True,
     config: Annotated[
         list[str] | None,
         typer.Option(
             "-c",
             "--config",
             metavar="STRATEGY.KEY=VALUE",
-            help="Set an option of a strategy, such as regularized_evolution.population=20. Repeatable.",
+            help="Set an option of a strategy, such as regularized_evolution.population=20. Repeatable. "
+            "On a task also search.KEY=VALUE and training.KEY=VALUE, for all.",
             show_default=False,
         ),
     ] = None,
@@ -64,27 +101,42 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Compare strategies on a tabular benchmark, under the same budget.
+    """Compare strategies under the same budget, on a table of results or on a task.
 
-    Each strategy searches by one column of the table, once a seed. Told is another column of the winners: mean ± standard
-    deviation over the seeds, and what the mean lacks of the best there is. The manual describes the layout of tables
-    (docs/benchmarks.md).
+    With `--table` each strategy searches by one column of the table, once a seed. Told is another column of the winners:
+    mean ± standard deviation over the seeds, and what the mean lacks of the best there is. The manual describes the
+    layout of tables (docs/benchmarks.md).
+
+    With `--task` each strategy trains a supernet, for the same number of epochs. Told are what the winners come to when
+    they are trained from scratch and, with `--truth`, how well the shared weights rank architectures.
 
     Examples:
 
         nasdsl bench nasbench201 --table cifar10.csv --seeds 200
         nasdsl bench nasbench201 --table cifar10.csv --strategies random_search,local_search --evaluations 300 -o runs/bench
         nasdsl bench nasbench201 --table cifar10.csv -c regularized_evolution.population=20
+        nasdsl bench mine.nas --task digits --strategies random,gdas --epochs 30 --truth table.csv
     """
+    if (table is None) == (task is None):
+        raise failure(
+            "N971",
+            "strategies are compared on a table or on a task: say which",
+            "--table cifar10.csv, or --task digits",
+        )
     space = options.load_space(file, settings, space_name, limits)
+    if task is not None:
+        _on_task(
+            space, task, strategies or SHARING, config or [],
+            epochs=epochs, seeds=seeds or 3, truth=truth, retrain=retrain, workers=workers,
+            as_json=as_json, output=output,
+        )  # fmt: skip
+        return
     from nasdsl.report import benchmarks
-    from nasdsl.searching import STRATEGIES
     from nasdsl.searching.bench import bench
     from nasdsl.searching.table import read_table
 
-    names = [name.strip() for name in strategies.split(",") if name.strip()]
-    for name in names:
-        STRATEGIES.find(name)
+    assert table is not None
+    names = _names(strategies or TABULAR)
     assignments = of_strategies(config, names)
     read = read_table(table, space, search=search_column, report=report_column)
 
@@ -94,21 +146,87 @@ def command(
 
     found = bench(
         space, read, names,
-        evaluations=evaluations, seeds=seeds, options=assignments, workers=workers, on_done=progress,
+        evaluations=evaluations, seeds=seeds or 10, options=assignments, workers=workers, on_done=progress,
     )  # fmt: skip
-    text = benchmarks.as_text(found)
-    data = json.dumps(found.as_json(), ensure_ascii=False, indent=2)
-    print(data if as_json else text, end="\n" if as_json else "")
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in (
-            ("bench.txt", text),
-            ("bench.json", data + "\n"),
-            ("bench.svg", benchmarks.as_svg(found)),
-        ):
-            files.write_whole(output / name, content)
-        if not as_json:
-            print(f"bench.txt, bench.json and bench.svg are in {output}")
+    _show(benchmarks.as_text(found), found.as_json(), benchmarks.as_svg(found), as_json, output)
+
+
+def _names(strategies: str) -> list[str]:
+    from nasdsl.searching import STRATEGIES
+
+    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    for name in names:
+        STRATEGIES.find(name)
+    return names
+
+
+def _on_task(
+    space: SearchSpace,
+    task: str,
+    strategies: str,
+    config: list[str],
+    *,
+    epochs: int | None,
+    seeds: int,
+    truth: Path | None,
+    retrain: bool,
+    workers: int,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    from nasdsl.report import benchmarks
+    from nasdsl.searching import settings_for
+    from nasdsl.searching.bench_supernet import bench_supernets
+    from nasdsl.searching.table import read_columns
+    from nasdsl.training import load_task
+
+    names = _names(strategies)
+    everyone = [text for text in config if text.partition(".")[0] in ("search", "training")]
+    own = of_strategies([text for text in config if text not in everyone], names)
+    chosen = [
+        settings_for(
+            name,
+            assignments=[
+                *([f"search.epochs={epochs}"] if epochs is not None else []),
+                *everyone,
+                *(f"options.{text}" for text in own[name]),
+            ],
+            task=task,
+        )
+        for name in names
+    ]
+    found_task = load_task(task)
+    known = read_columns(truth, space, "test") if truth is not None else None
+
+    def progress(outcome: Outcome) -> None:
+        if sys.stderr.isatty():
+            print(f"{outcome.strategy}, seed {outcome.seed}: {outcome.seconds:.0f} s", file=sys.stderr)
+
+    found = bench_supernets(
+        space,
+        found_task,
+        chosen,
+        seeds=seeds,
+        truth=known,
+        retrain=retrain,
+        workers=workers,
+        on_done=progress,
+    )
+    _show(benchmarks.supernets_as_text(found), found.as_json(), None, as_json, output)
+
+
+def _show(text: str, data: dict[str, Any], plot: str | None, as_json: bool, output: Path | None) -> None:
+    """Prints the table or JSON, and keeps both, with the plot, in a folder."""
+    written = json.dumps(data, ensure_ascii=False, indent=2)
+    print(written if as_json else text, end="\n" if as_json else "")
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    contents = {"bench.txt": text, "bench.json": written + "\n"} | ({"bench.svg": plot} if plot else {})
+    for name, content in contents.items():
+        files.write_whole(output / name, content)
+    if not as_json:
+        print(f"{', '.join(contents)} are in {output}")
 
 
 def of_strategies(config: list[str] | None, names: list[str]) -> dict[str, list[str]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nasdsl.searching.bench import Bench, Summary
+    from nasdsl.searching.bench_supernet import SupernetBench
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
 """Those of Okabe & Ito, which colour-blind people tell apart."""
@@ -32,6 +34,55 @@ def as_text(found: Bench) -> str:
         )
     lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]
     return "\n".join(lines) + "\n"
+
+
+def supernets_as_text(found: SupernetBench) -> str:
+    """The table of supernets: winners trained from scratch, the best mean first, and how well they rank."""
+    wide = max(len("strategy"), *(len(name) for name in found.strategies))
+    head = f"{found.space} on {found.task}: {found.epochs} epochs a supernet, {found.seeds} search seeds"
+    lines = [head, f"winners trained from scratch, {found.metric} on the test part"]
+    if found.architectures:
+        lines.append(
+            f"ranking: Kendall's tau-b of the shared weights' {found.metric} with that of "
+            f"{found.architectures} architectures trained from scratch"
+        )
+    lines += [
+        "",
+        f"{'strategy':<{wide}}  {'winner':>15}  {'tau, all':>14}  {'better half':>14}  {'CPU s':>6}",
+    ]
+    rows = []
+    for name in found.strategies:
+        outcomes = found.of(name)
+        tests = [o.test for o in outcomes]
+        rankings = [o.ranking for o in outcomes if o.ranking is not None]
+        seconds = sum(o.seconds for o in outcomes) / len(outcomes)
+        rows.append(
+            (
+                sum(tests) / len(tests),
+                f"{name:<{wide}}  {_spread(tests, 4):>15}  {_spread([r.all for r in rankings], 2):>14}  "
+                f"{_spread([r.better_half for r in rankings], 2):>14}  {seconds:>6.0f}",
+            )
+        )
+    lines += [text for _, text in sorted(rows, key=lambda row: -row[0] if row[0] == row[0] else 0.0)]
+    if found.ceiling is not None:
+        lines.append(
+            f"{'two trainings':<{wide}}  {'':>15}  {found.ceiling.all:>14.2f}  {found.ceiling.better_half:>14.2f}"
+        )
+    lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard deviation of the sample; nothing where there is nothing.
+
+    >>> _spread([0.5, 0.7], 2), _spread([0.5], 2), _spread([], 2)
+    ('0.60 ± 0.14', '0.50', '-')
+    """
+    known = [value for value in values if value == value]
+    if not known:
+        return "-"
+    mean = f"{statistics.fmean(known):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
 
 
 # --- the plot ------------------------------------------------------------------------------------------

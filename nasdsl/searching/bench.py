@@ -6,18 +6,16 @@ its ``report`` column is what is told: the strategy never sees it, and the incum
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from nasdsl.diagnostics import failure
 from nasdsl.operations import catalogue
 from nasdsl.searching.history import History, Trial
+from nasdsl.searching.pool import cores, in_processes
 from nasdsl.searching.strategy import STRATEGIES, Strategy, WeightSharing
 from nasdsl.searching.table import Table
 from nasdsl.space import serialize
@@ -132,21 +130,9 @@ def bench(
         for name in names
     ]
     outcomes: list[Outcome] = []
-    if workers == 1:
-        for group in groups:
-            outcomes += run_group(space, table, evaluations, *group)
-            on_done(len(outcomes), len(names) * seeds)
-    else:
-        context = multiprocessing.get_context("spawn")
-        start = (serialize.write(space), table, evaluations)
-        with ProcessPoolExecutor(workers, context, _start_worker, start) as pool:
-            try:
-                for found in pool.map(_work, groups):
-                    outcomes += found
-                    on_done(len(outcomes), len(names) * seeds)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    for found in in_processes(_run_group, Setup(serialize.write(space), table, evaluations), groups, workers):
+        outcomes += found
+        on_done(len(outcomes), len(names) * seeds)
     outcomes.sort(key=lambda o: (names.index(o.strategy), o.seed))
     summaries = tuple(
         summarise(name, [o for o in outcomes if o.strategy == name], table.optimum, evaluations)
@@ -176,9 +162,20 @@ def tabular() -> list[str]:
     return sorted(name for name, kind in STRATEGIES.items() if not hasattr(kind, "paths"))
 
 
-def run_group(
-    space: Space, table: Table, evaluations: int, name: str, options: Sequence[str], seeds: Sequence[int]
-) -> list[Outcome]:
+@dataclass(frozen=True)
+class Setup:
+    """What every process of a bench needs; called, it reads the space."""
+
+    space: str
+    table: Table
+    evaluations: int
+
+    def __call__(self) -> tuple[Space, Table, int]:
+        return serialize.read(self.space, catalogue()), self.table, self.evaluations
+
+
+def _run_group(setup: tuple[Space, Table, int], group: tuple[str, tuple[str, ...], range]) -> list[Outcome]:
+    (space, table, evaluations), (name, options, seeds) = setup, group
     return [run_one(make(space, name, options, seed), table, evaluations, name, seed) for seed in seeds]
 
 
@@ -226,28 +223,3 @@ def summarise(name: str, outcomes: Sequence[Outcome], optimum: float, evaluation
 
 def _deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# --- in other processes ----------------------------------------------------------------------------------
-
-_worker: tuple[Space, Table, int] | None = None
-
-
-def _start_worker(space: str, table: Table, evaluations: int) -> None:
-    global _worker
-    import torch
-
-    torch.set_num_threads(1)
-    _worker = (serialize.read(space, catalogue()), table, evaluations)
-
-
-def _work(group: tuple[str, tuple[str, ...], range]) -> list[Outcome]:
-    assert _worker is not None
-    return run_group(*_worker, *group)

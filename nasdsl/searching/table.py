@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,34 @@ class Table:
 
 def read_table(path: Path, space: Space, *, search: str = "", report: str = "") -> Table:
     """The table of a space. Raises NasError N945 where it can't be read or is about another space."""
+    columns, rows = _read(path)
+    search = _column(path, columns, search, [c for c in columns if c.startswith("valid")][:1])
+    report = _column(path, columns, report, [c for c in columns if c.startswith("test")][-1:])
+    seen: dict[str, float] = {}
+    told: dict[str, float] = {}
+    for line, row, genotype in _genotypes(path, columns, rows, space):
+        seen[genotype.text], told[genotype.text] = _numbers(path, line, row, (search, report))
+    return Table(path.name, search, report, seen, told)
+
+
+def read_columns(path: Path, space: Space, begin: str) -> dict[str, tuple[float, ...]]:
+    """For the text of each genotype the columns whose names begin so, in their order (one for each training seed).
+
+    Raises NasError N945 where there is none, and as :func:`read_table` does.
+    """
+    columns, rows = _read(path)
+    names = [c for c in columns if c.startswith(begin) and c not in {choice.name for choice in space.choices}]
+    if not names:
+        raise failure(
+            "N945", f"`{path}` has no column that begins with `{begin}`", f"there are: {', '.join(columns)}"
+        )
+    return {
+        genotype.text: _numbers(path, line, row, names)
+        for line, row, genotype in _genotypes(path, columns, rows, space)
+    }
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -66,8 +94,13 @@ def read_table(path: Path, space: Space, *, search: str = "", report: str = "") 
         raise failure("N945", f"`{path}` is no CSV file: {error}") from None
     if not rows:
         raise failure("N945", f"`{path}` has no rows")
-    search = _column(path, columns, search, [c for c in columns if c.startswith("valid")][:1])
-    report = _column(path, columns, report, [c for c in columns if c.startswith("test")][-1:])
+    return columns, rows
+
+
+def _genotypes(
+    path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]], space: Space
+) -> Iterator[tuple[int, dict[str, str], Genotype]]:
+    """Each line's number, its entries, and the genotype that it is about."""
     plain = all(choice.name in columns for choice in space.choices)
     if not plain and ARCH not in columns:
         absent = next(choice.name for choice in space.choices if choice.name not in columns)
@@ -76,18 +109,17 @@ def read_table(path: Path, space: Space, *, search: str = "", report: str = "") 
             f"`{path}` has no column `{absent}`, which space `{space.name}` chooses, and no column `{ARCH}` either",
             f"there are: {', '.join(columns)}",
         )
-    seen: dict[str, float] = {}
-    told: dict[str, float] = {}
     for line, row in enumerate(rows, 2):
         entries = _plain(space, row) if plain else _nasbench201(path, line, space, row[ARCH])
-        genotype = _genotype(path, line, space, entries)
-        try:
-            seen[genotype.text], told[genotype.text] = float(row[search]), float(row[report])
-        except (ValueError, TypeError):
-            raise failure(
-                "N945", f"`{path}`, line {line}: `{search}` and `{report}` must be numbers"
-            ) from None
-    return Table(path.name, search, report, seen, told)
+        yield line, row, _genotype(path, line, space, entries)
+
+
+def _numbers(path: Path, line: int, row: Mapping[str, str], names: Sequence[str]) -> tuple[float, ...]:
+    try:
+        return tuple(float(row[name]) for name in names)
+    except (ValueError, TypeError):
+        said = " and ".join(f"`{name}`" for name in names)
+        raise failure("N945", f"`{path}`, line {line}: {said} must be numbers") from None
 
 
 def _column(path: Path, columns: Sequence[str], asked: str, default: Sequence[str]) -> str:

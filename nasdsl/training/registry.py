@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from nasdsl.diagnostics import did_you_mean, failure
@@ -14,7 +14,8 @@ T = TypeVar("T")
 class Registry(Mapping[str, T], Generic[T]):
     """Entries by name. Those of other packages come from the entry-point ``group``, loaded at the first look.
 
-    ``code`` is that of the error for an unknown name.
+    ``code`` is that of the error for an unknown name. Raises NasError N902, at the first look, where a package brings a
+    name that is taken, or something that can't be loaded.
     """
 
     def __init__(self, kind: str, group: str, code: str) -> None:
@@ -50,8 +51,26 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        for point in entry_points(group=self.group):
-            self._put(point.name, point.load())
+        for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
+            self._plug_in(point)
+
+    def _plug_in(self, point: EntryPoint) -> None:
+        origin = f"the plug-in `{point.name} = {point.value}`"
+        if point.name in self._entries:
+            raise failure(
+                "N902",
+                f"{origin} clashes: {self.kind} `{point.name}` is there already",
+                f"rename the {self.kind} or uninstall its package",
+            )
+        try:
+            self._entries[point.name] = point.load()
+        except Exception as error:
+            # Whatever a foreign package raises, the person at the keyboard needs to know which one it was.
+            raise failure(
+                "N902",
+                f"{origin} can't be loaded: {type(error).__name__}: {error}",
+                "mend or uninstall its package",
+            ) from error
 
     def __getitem__(self, name: str) -> T:
         self._load()

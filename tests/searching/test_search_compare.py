@@ -1,0 +1,97 @@
+"""Strategies side by side on a task, and tables of architectures that were trained one by one."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nasdsl.cli.app import app
+from nasdsl.diagnostics import NasError
+from nasdsl.searching.bench_supernet import bench_supernets, ceiling
+from nasdsl.searching.contract import small_space, small_task
+from nasdsl.searching.ranking import agreement
+from nasdsl.searching.settings import settings_for
+from nasdsl.searching.table import read_columns, read_table
+from nasdsl.searching.tabulate import draw, tabulate
+from nasdsl.training.recipe import Recipe
+
+SHORT = ("search.epochs=2", "search.batch=9", "training.epochs=2", "training.batch=9")
+
+
+def test_a_supernet_bench_tells_winners_and_ranking_and_processes_change_nothing(tmp_path: Path) -> None:
+    space, task = small_space("candidates"), small_task()
+    table = tmp_path / "table.csv"
+    assert tabulate(space, task, Recipe(epochs=2, batch=9), table, count=5, seeds=2) == 5
+    truth = read_columns(table, space, "test")
+    settings = [settings_for(name, assignments=SHORT) for name in ("random", "gdas")]
+    one, two = (
+        bench_supernets(space, task, settings, seeds=2, truth=truth, workers=workers) for workers in (1, 2)
+    )
+    strip = [{k: v for k, v in vars(o).items() if k != "seconds"} for o in one.outcomes]
+    assert strip == [{k: v for k, v in vars(o).items() if k != "seconds"} for o in two.outcomes]
+    assert [(o.strategy, o.seed) for o in one.outcomes] == [
+        ("random", 0), ("random", 1), ("gdas", 0), ("gdas", 1)
+    ]  # fmt: skip
+    assert len({o.genotype for o in one.of("random")}) == 2
+    for outcome in one.outcomes:
+        assert 0 <= outcome.test <= 1 and outcome.ranking is not None
+        assert space.genotype(json.loads(outcome.genotype))
+    assert one.ceiling == ceiling(truth)
+
+
+def test_the_ceiling_is_the_agreement_of_two_trainings() -> None:
+    truth = {str(i): (float(i), float(-i if i > 1 else i)) for i in range(4)}
+    found = ceiling(truth)
+    assert found is not None
+    # Of the six pairs (0,1) alone is in one order in both; the better half by the mean are two of them.
+    assert found.all == pytest.approx((1 - 5) / 6)
+    assert ceiling({"a": (1.0,), "b": (2.0,)}) is None
+
+
+def test_agreement_counts_ties_apart() -> None:
+    assert agreement([1, 1, 2], [1, 2, 3]).all == pytest.approx(2 / math.sqrt(2 * 3))
+    assert math.isnan(agreement([1, 1, 1], [1, 2, 3]).all)
+
+
+def test_a_table_grows_and_goes_on(tmp_path: Path) -> None:
+    space, task, recipe = small_space("candidates"), small_task(), Recipe(epochs=1, batch=9)
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    tabulate(space, task, recipe, whole, count=4)
+    seen: list[int] = []
+    tabulate(space, task, recipe, parts, count=2, on_row=lambda done, row: seen.append(done))
+    tabulate(space, task, recipe, parts, count=4, on_row=lambda done, row: seen.append(done))
+    assert parts.read_text() == whole.read_text()
+    assert seen == [1, 2, 3, 4]
+    table = read_table(whole, space)
+    assert (table.search_column, table.report_column, len(table)) == ("valid_1", "test_1", 4)
+    with pytest.raises(NasError, match="other columns"):
+        tabulate(space, task, recipe, whole, count=4, seeds=3)
+
+
+def test_all_architectures_are_drawn_where_there_are_no_more() -> None:
+    space = small_space("candidates")
+    assert {g.text for g in draw(space, 10**6, 0)} == {g.text for g in draw(space, space.count(), 1)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["bench", "quickstart"], "N971"),
+        (["bench", "quickstart", "--task", "digits", "--table", "x.csv"], "N971"),
+        (["bench", "quickstart", "--task", "digits", "--strategies", "darts"], "N942"),
+        (["bench", "quickstart", "--task", "digits", "--truth", "nowhere.csv"], "N945"),
+        (["bench", "quickstart", "--task", "digits", "-c", "gdas.nope=1"], "N920"),
+        (["tabulate", "quickstart", "--task", "digit", "-o", "t.csv"], "N910"),
+    ],
+)
+def test_bad_input_is_one_message(
+    arguments: list[str], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments, prog_name="nasdsl")
+    assert result.exit_code == 1
+    assert result.output.count("error[") == 1 and f"error[{code}]" in result.output
