@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nasdsl.cli import files, options
+from nasdsl.cli import configuration, files, options
 from nasdsl.diagnostics import did_you_mean, failure
 
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.searching.bench_supernet import Outcome
+    from nasdsl.training.tasks import Task
 
 TABULAR = "random_search,regularized_evolution,local_search,reinforce"
 SHARING = "random,gdas,darts"
 
 
 def command(
+    context: typer.Context,
     file: options.FileArgument,
     table: Annotated[
         Path | None,
         typer.Option("--table", metavar="CSV", help="What every architecture came to.", show_default=False),
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task", metavar="NAME", help="Train supernets on this, in place of a table.", show_default=False
-        ),
-    ] = None,
+    task: options.TaskOption = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
     strategies: Annotated[
         str | None,
         typer.Option("--strategies", metavar="NAME,...", help="Who competes.", show_default=False),
@@ -117,16 +116,22 @@ def command(
         nasdsl bench nasbench201 --table cifar10.csv -c regularized_evolution.population=20
         nasdsl bench mine.nas --task digits --strategies random,gdas --epochs 30 --truth table.csv
     """
-    if (table is None) == (task is None):
+    on_task = task is not None or data is not None
+    if (table is not None) == on_task:
         raise failure(
             "N971",
             "strategies are compared on a table or on a task: say which",
             "--table cifar10.csv, or --task digits",
         )
+    from nasdsl.training.data.settings import DataSettings
+
     space = options.load_space(file, settings, space_name, limits)
-    if task is not None:
+    if on_task:
+        of_data = [text for text in config or () if text.startswith("data.")]
+        loaded = configuration.task_of(context, of_data, "digits", DataSettings())
+        space = options.fit_space(space, loaded, file, settings, space_name, limits, None)
         _on_task(
-            space, task, strategies or SHARING, config or [],
+            space, loaded, strategies or SHARING, [text for text in config or () if text not in of_data],
             epochs=epochs, seeds=seeds or 3, truth=truth, retrain=retrain, workers=workers,
             as_json=as_json, output=output,
         )  # fmt: skip
@@ -162,7 +167,7 @@ def _names(strategies: str) -> list[str]:
 
 def _on_task(
     space: SearchSpace,
-    task: str,
+    task: Task,
     strategies: str,
     config: list[str],
     *,
@@ -178,7 +183,6 @@ def _on_task(
     from nasdsl.searching import settings_for
     from nasdsl.searching.bench_supernet import bench_supernets
     from nasdsl.searching.table import read_columns
-    from nasdsl.training import load_task
 
     names = _names(strategies)
     everyone = [text for text in config if text.partition(".")[0] in ("search", "training")]
@@ -191,11 +195,10 @@ def _on_task(
                 *everyone,
                 *(f"options.{text}" for text in own[name]),
             ],
-            task=task,
+            task=task.name,
         )
         for name in names
     ]
-    found_task = load_task(task)
     known = read_columns(truth, space, "test") if truth is not None else None
 
     def progress(outcome: Outcome) -> None:
@@ -204,7 +207,7 @@ def _on_task(
 
     found = bench_supernets(
         space,
-        found_task,
+        task,
         chosen,
         seeds=seeds,
         truth=known,

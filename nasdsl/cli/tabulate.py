@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nasdsl.cli import options
+from nasdsl.cli import configuration, options
 
 if TYPE_CHECKING:
     from nasdsl.searching.tabulate import Row
 
 
 def command(
+    context: typer.Context,
     file: options.FileArgument,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="TABLE.csv", help="The table.", show_default=False)
     ],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many architectures.")] = 60,
-    task: options.TaskOption = "digits",
+    task: options.TaskOption = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
+    recipe_name: options.RecipeOption = None,
     epochs: options.EpochsOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each architecture.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of which architectures are drawn.")] = 0,
@@ -41,14 +45,15 @@ def command(
         nasdsl tabulate nasbench201 --set cells=1 --set size=8 --set channels=1 -n 60 --seeds 2 -o table.csv
         nasdsl tabulate mine.nas -n 100 --epochs 10 -c lr=0.05 -o table.csv
     """
-    space = options.load_space(file, settings, space_name, limits)
+    space = options.load_space(file, settings, space_name, limits, config)
     from nasdsl.searching.pool import cores
     from nasdsl.searching.tabulate import tabulate
-    from nasdsl.training import Recipe, load_task, override
+    from nasdsl.training.data.settings import DataSettings
+    from nasdsl.training.recipe import Recipe
 
-    assignments = [*([f"epochs={epochs}"] if epochs is not None else []), *(config or ())]
-    recipe = override(Recipe(), [text.removeprefix("training.") for text in assignments])
-    found = load_task(task)
+    found = configuration.task_of(context, config, "digits", DataSettings())
+    space = options.fit_space(space, found, file, settings, space_name, limits, config)
+    recipe = configuration.training_recipe(Recipe(), recipe=recipe_name, epochs=epochs, config=config)
 
     def progress(done: int, row: Row) -> None:
         if sys.stderr.isatty():
@@ -58,4 +63,6 @@ def command(
         space, found, recipe, output,
         count=count, seeds=seeds, seed=seed, workers=workers or cores(), on_row=progress,
     )  # fmt: skip
-    print(f"{output} has {rows} architectures; next: nasdsl bench {file} --task {task} --truth {output}")
+    print(
+        f"{output} has {rows} architectures; next: nasdsl bench {file} --task {found.name} --truth {output}"
+    )

@@ -22,7 +22,7 @@ from nasdsl.searching.journal import Unkept
 from nasdsl.searching.pool import cores, in_processes
 from nasdsl.searching.ranking import Agreement, agreement, kendall
 from nasdsl.searching.search import Search, make_strategy
-from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.settings import SearchSettings, settings_type
 from nasdsl.space import serialize
 from nasdsl.space.space import Space
 from nasdsl.supernet.alone import Alone
@@ -119,7 +119,8 @@ def bench_supernets(
     task.check(space)
     for one in settings:
         make_strategy(space, one)
-    jobs = [one.model_copy(update={"seed": seed}) for seed in range(seeds) for one in settings]
+    # As data: the class of settings with a strategy's options is made anew in every process.
+    jobs = [{**one.model_dump(), "seed": seed} for seed in range(seeds) for one in settings]
     workers = min(workers or cores(), len(jobs))
     setup = Setup(serialize.write(space), task, truth or {}, retrain)
     outcomes = []
@@ -145,8 +146,9 @@ def ceiling(truth: Truth) -> Agreement | None:
     return Agreement(kendall(first, second), kendall([first[i] for i in order], [second[i] for i in order]))
 
 
-def _run(setup: tuple[Space, Setup], settings: SearchSettings) -> Outcome:
+def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
     space, about = setup
+    settings = settings_type(job["strategy"]).model_validate(job)
     device = torch.device("cpu") if settings.device == "auto" else torch.device(settings.device)
     began = time.process_time()
     with stopping() as stop:

@@ -115,4 +115,5 @@ def test_a_clash_and_a_broken_package_are_messages(
 ) -> None:
     result = nasdsl(add_entry(installed, tmp_path, group, entry), tmp_path, *arguments)
     assert result.returncode == 1
-    assert "[N902]" in result.stderr and said in result.stderr and "Traceback" not in result.stderr
+    output = result.stdout + result.stderr
+    assert "[N902]" in output and said in output and "Traceback" not in output

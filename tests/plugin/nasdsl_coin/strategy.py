@@ -24,7 +24,11 @@ class CoinOptions(Config):
 
 
 class Coin:
-    """Tossed before each proposal: heads is a mutation of the best so far, tails a random genotype. From no paper."""
+    """Tossed before each proposal: heads is a mutation of the best so far, tails a random genotype.
+
+    Ours; a population of one, in the manner of Real et al., "Regularized Evolution for Image Classifier Architecture
+    Search", AAAI 2019.
+    """
 
     Options: ClassVar[type[Config]] = CoinOptions
     presets: ClassVar[Mapping[str, Sequence[str]]] = {"published": ()}
