@@ -72,6 +72,11 @@ class ExportReport:
         return (*(path for form in self.forms for path in form.files), *self.others)
 
     @property
+    def real(self) -> bool:
+        """Whether the inputs were real ones, and not drawn at random."""
+        return self.folder / EXAMPLE in self.others
+
+    @property
     def largest_difference(self) -> float:
         return max(form.difference for form in self.forms if form.difference is not None)
 

@@ -123,7 +123,7 @@ def export_lines(report: ExportReport, folder: str) -> Iterator[str]:
             told = (
                 f"differs by at most {form.difference:.1e}" if form.difference else "gives the same numbers"
             )
-            told += f" on {len(report.cases)} batches of held-out inputs"
+            told += f" on {len(report.cases)} batches of {'held-out' if report.real else 'random'} inputs"
         yield f"{form.name:<11}  {files}: {told}"
     yield from figure_lines([form.figures for form in report.forms if form.figures is not None])
     yield f"the files are in {folder}; its README.md says how to load them"

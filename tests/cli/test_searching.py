@@ -287,6 +287,7 @@ def test_weights_are_trained_inherited_fresh_or_from_a_file(there: Path) -> None
     )
     assert code == 0, err
     assert out.startswith("weights fresh, by seed 3\n")
+    assert "batches of random inputs" in out
 
 
 def test_somebody_with_onnxruntime_alone_classifies_an_image(there: Path) -> None:
