@@ -33,7 +33,8 @@ class SearchSettings(Config):
     seed: int = Field(default=0, ge=0, description="of every use of chance in the run")
     device: str = Field(default="auto", description="auto, cpu or cuda")
     precision: Precision = Field(
-        default="float32", description="float32, or bfloat16 for matrix products (autocast)"
+        default="float32",
+        description="float32, or bfloat16 or float16 for matrix products (autocast; float16 with scaled gradients)",
     )
     channels_last: bool = Field(
         default=True, description="memory layout of images; faster for convolutions on most machines"

@@ -9,7 +9,7 @@ import torch
 
 from nasdsl.diagnostics import did_you_mean, failure
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -40,8 +40,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     """
     if precision == "float32":
         return nullcontext()
+    if precision == "float16":
+        return torch.autocast(device.type, dtype=torch.float16)
     if precision != "bfloat16":
-        help = did_you_mean(precision, ["float32", "bfloat16"]) or "one of float32, bfloat16"
+        known = ["float32", "bfloat16", "float16"]
+        help = did_you_mean(precision, known) or f"one of {', '.join(known)}"
         raise failure("N900", f"unknown precision `{precision}`", help)
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise failure("N900", "this GPU has no bfloat16", "leave `--precision` out")

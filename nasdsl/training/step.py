@@ -79,6 +79,8 @@ class Stepper:
         self.after = after
         self.parameters = list(module.parameters())
         self.optimizer = make_optimizer(recipe, self.parameters)
+        # Gradients in float16 are small: the loss is scaled up for them, by as much as just doesn't overflow.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self.watch = Watch(device, about)
         self.ranks = ranks
         self.parts = ranks.parts(recipe.ghosts)
@@ -127,14 +129,17 @@ class Stepper:
             loss = training_loss(self.objective, outputs, targets, self.recipe)
         total = loss if one.penalty is None else loss + one.penalty()
         if total.requires_grad:  # not where every way to a weight is cut
-            (total * (one.weight * share)).backward()
+            self.scaler.scale(total * (one.weight * share)).backward()
         told = detached(outputs)
         return loss.detach(), self.objective.metric(answer(self.objective, told), seen.targets), told
 
     def _update(self, rate: float) -> None:
         set_learning_rate(self.optimizer, rate)
-        clip_gradients(self.parameters, self.recipe.clip)
-        self.optimizer.step()
+        if any(p.grad is not None for p in self.parameters):
+            self.scaler.unscale_(self.optimizer)
+            clip_gradients(self.parameters, self.recipe.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.after()
 
     # --- state -----------------------------------------------------------------------------------
@@ -144,8 +149,11 @@ class Stepper:
         that can't be gone on from isn't worth keeping."""
         if not finite(self.parameters):
             raise Diverged(self.watch.about, "a weight is no number", step)
-        return prefixed("weights", self.module.state_dict()) | prefixed(
-            "optimizer", optimizer_tensors(self.optimizer)
+        scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
+        return (
+            prefixed("weights", self.module.state_dict())
+            | prefixed("optimizer", optimizer_tensors(self.optimizer))
+            | prefixed("scaler", scaler)
         )
 
     def digest(self) -> int:
@@ -155,6 +163,9 @@ class Stepper:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.module.load_state_dict(under("weights", tensors))
         restore_optimizer(self.optimizer, under("optimizer", tensors))
+        scaler = {name: value.item() for name, value in under("scaler", tensors).items()}
+        if scaler:
+            self.scaler.load_state_dict(scaler)
 
 
 def part_of(batch: Split, index: int, count: int) -> Split:

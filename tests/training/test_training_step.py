@@ -113,6 +113,31 @@ def test_what_follows_the_weights_is_called_after_each_update() -> None:
     assert torch.equal(seen[1], module[5].bias)  # type: ignore[union-attr]
 
 
+def test_in_half_precision_gradients_are_scaled_and_a_step_that_overflows_is_left_out() -> None:
+    module = network().float()
+    data = batch()
+    whole = Split((data.inputs[0].float(),), data.targets)
+
+    def made() -> Stepper:
+        recipe = Recipe(clip=1.0)
+        return Stepper(module, recipe, Classification(), seed=0, device=CPU, batch=12, precision="float16")
+
+    half = made()
+    before = [p.detach().clone() for p in module.parameters()]
+    half.scaler.load_state_dict(half.scaler.state_dict() | {"scale": 2.0**40})
+    half.step([Pass(module, whole)], 0, 0.1)
+    assert all(torch.equal(p, q) for p, q in zip(module.parameters(), before, strict=True))
+    resumed = made()
+    resumed.restore(half.tensors(1))
+    assert resumed.scaler.get_scale() == half.scaler.get_scale() == 2.0**39
+    resumed.scaler.load_state_dict(resumed.scaler.state_dict() | {"scale": 2.0**8})
+    resumed.step([Pass(module, whole)], 1, 0.1)
+    change = sum(float((p - q).square().sum()) for p, q in zip(module.parameters(), before, strict=True))
+    # The gradient is clipped to norm 1 after it is scaled back; Nesterov's first step is 1.9 times that.
+    assert 0 < change**0.5 <= 0.1 * 1.9 * 1.01
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+
+
 def test_on_the_cpu_divergence_is_noticed_before_the_weights_move() -> None:
     module = network()
     made, before = stepper(module), [p.detach().clone() for p in module.parameters()]
