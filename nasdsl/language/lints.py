@@ -15,8 +15,8 @@ from nasdsl.language.resolve import Resolution
 from nasdsl.space.choice import Choice
 from nasdsl.space.conditions import condition_text
 from nasdsl.space.diagram import Diagram, shortest_path
-from nasdsl.space.measures import _Survey
 from nasdsl.space.space import Space
+from nasdsl.space.survey import Survey
 
 
 def warning(
@@ -162,11 +162,11 @@ def _short(span: Span) -> str:
 
 def examine(space: Space) -> list[Diagnostic]:
     """N707, N708: what only shows in the finished space. Costs a survey of its graph."""
-    survey = _Survey(space)
+    survey = Survey(space)
     return [*idle_choices(space, survey), *dead_architectures(space, survey)]
 
 
-def idle_choices(space: Space, survey: _Survey) -> Iterator[Diagnostic]:
+def idle_choices(space: Space, survey: Survey) -> Iterator[Diagnostic]:
     """N707: a choice that changes nothing: whatever it takes, the network is the same."""
     counted: set[int] = set()
     for diagram in (*space.constraints, *(limit.guard for limit in space.limits)):
@@ -197,7 +197,7 @@ def _factor(choice: Choice) -> str:
     return str(len(choice.labels)) if choice.low is None else "its sub-lists"
 
 
-def dead_architectures(space: Space, survey: _Survey) -> Iterator[Diagnostic]:
+def dead_architectures(space: Space, survey: Survey) -> Iterator[Diagnostic]:
     """N708: an architecture in which nothing of the inputs reaches an output."""
     table = space.table
     reached = [table.false] * len(survey.nodes)

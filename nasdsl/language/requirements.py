@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nasdsl.diagnostics import Span
     from nasdsl.language.elaborate import Elaborator
 
-MEASURES = ("params", "flops")
+MEASURES = ("params", "flops", "memory", "training_memory")
 _MIRRORED = {"<=": ">=", ">=": "<=", "<": ">", ">": "<", "==": "==", "!=": "!="}
 
 

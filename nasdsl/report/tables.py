@@ -80,6 +80,8 @@ def space_table(description: Mapping[str, Any], path: str = "") -> RenderableTyp
     facts.add_row("architectures", Text(number(description["architectures"]), style="bold"))
     facts.add_row("params", _range(description["params"]))
     facts.add_row("FLOPs", _range(description["flops"], " multiply-adds"))
+    facts.add_row("memory", _range(description["memory"], "B of activations at once"))
+    facts.add_row("", _range(description["training_memory"], "B kept for a backward pass"))
     facts.add_row("supernet", f"{_measure(description['supernet']['params'])} params")
     if "step" in description:
         facts.add_row(f"a step of {description['step']['batch']}", _step(description["step"]))

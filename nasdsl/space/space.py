@@ -472,7 +472,7 @@ class Space:
         return ranges(self)
 
     def ranges(self) -> Ranges:
-        """The extent of params and FLOPs over all architectures."""
+        """The extents of the measures over all architectures."""
         return self._ranges
 
     def largest(self, node: int) -> Instance:
@@ -551,6 +551,8 @@ class Space:
             "architectures": str(self.count()),
             "params": _extent(found.params),
             "flops": _extent(found.flops),
+            "memory": _extent(found.memory),
+            "training_memory": _extent(found.training_memory),
             "supernet": {"params": found.supernet_params},
             "nasdsl": VERSION,
             "format": FORMAT,

@@ -18,10 +18,10 @@ from math import prod
 
 from nasdsl.diagnostics import NasError
 from nasdsl.space.architecture import GATE, MIX, Architecture, Step
-from nasdsl.space.measures import at_one
 from nasdsl.space.memory import held_by, step_memory
 from nasdsl.space.operation import FLOAT, Catalogue, Held
 from nasdsl.space.space import Space
+from nasdsl.space.survey import at_one
 from nasdsl.supernet.inplace import RELU_IN_PLACE
 from nasdsl.supernet.kernels import is_fast_pool
 from nasdsl.supernet.lowering import lowered
