@@ -35,6 +35,22 @@ def command(
     ] = None,
     preset: options.PresetOption = "published",
     recipe: options.RecipeOption = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…",
+            help="accuracy, and costs to keep small beside it: params, flops, memory, training_memory.",
+            show_default=False,
+        ),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What every architecture must keep to: 'flops <= 100M'. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     epochs: options.EpochsOption = None,
     budget: options.BudgetOption = None,
     seed: options.SeedOption = 0,
@@ -70,6 +86,7 @@ def command(
         nasdsl search mine.nas --task digits --strategy random --epochs 20 --seed 3 -o runs/mine
         nasdsl search nasbench201 --data fashion_mnist/ --set cells=1
         nasdsl search tabular_mlp --data table.csv --target price
+        nasdsl search quickstart --objective accuracy,params --constraint "flops <= 5M"
         nasdsl search quickstart -c options.lr=0.03 -c search.lr=0.05
         nasdsl search quickstart --strategy regularized_evolution --evaluator synflow
         nasdsl search quickstart --strategy successive_halving --evaluator train
@@ -94,6 +111,10 @@ def command(
         epochs=epochs,
         config=config,
     )
+    if objective is not None:
+        chosen = chosen.model_copy(update={"objectives": tuple(map(str.strip, objective.split(",")))})
+    if constraint:
+        chosen = chosen.model_copy(update={"constraints": tuple(constraint)})
     found = task_for(chosen.task, chosen.data)
     space = options.fit_space(space, found, file, settings, space_name, limits, config)
     words = (space.name, found.name, chosen.strategy, chosen.evaluator, str(chosen.seed))
@@ -121,6 +142,10 @@ def command(
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
     if result.folder is not None:  # else another process of this run has it
+        if (folder / "pareto.json").is_file():
+            from nasdsl.report.pareto import plot
+
+            print(f"the front: {plot(folder / 'pareto.json')}")
         print(f"the run is in {folder}; next: nasdsl train {folder}")
 
 

@@ -137,7 +137,7 @@ class Evaluated:
         self.done = True
         best = self.history.best()
         self.tell(end_event(best) | ({"spent": self.history.spent} if self.history.spent else {}))
-        write_results(self.journal, self.history, self.settings.finalists, self.report())
+        write_results(self.journal, self.space, self.history, self.settings, self.report())
         self.save()
 
     def report(self) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from nasdsl.searching.history import History, Trial
+from nasdsl.searching.objectives import dominates
 from nasdsl.searching.replay import Replaying, fitness
 from nasdsl.searching.strategy import STRATEGIES
 from nasdsl.space.choice import Genotype, Taken
@@ -23,7 +24,7 @@ Point = tuple[float, ...]
 
 class Nsga2Options(Config):
     population: int = Field(default=20, ge=2, description="survivors, and children of each generation")
-    cost: Literal["params", "flops", "activations"] = Field(
+    cost: Literal["params", "flops", "activations", "memory", "training_memory"] = Field(
         default="params", description="the measure that is kept small beside a large metric"
     )
     crossover: float = Field(default=0.9, ge=0, le=1, description="share of children with two parents")
@@ -97,15 +98,6 @@ class Nsga2(Replaying):
             taken[name] = generator.choice(found)
         child = completed(self.space, taken, generator)
         return child if self.space.permits(child) else a
-
-
-def dominates(a: Point, b: Point) -> bool:
-    """Nowhere worse, and somewhere better.
-
-    >>> dominates((1, 2), (1, 3)), dominates((1, 2), (2, 1)), dominates((1, 2), (1, 2))
-    (True, False, False)
-    """
-    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:

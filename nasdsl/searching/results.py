@@ -4,6 +4,8 @@
 ``genotype.json``   the winner
 ``finalists.json``  the best few, the best first: ``[{"genotype", "metric", "loss"}, …]``
 ``report.md``       what came out, on a page
+``pareto.json``     where there are costs among the objectives, the front, its hypervolume, and all points
+``pareto.csv``      the points, those of the front marked
 =================== ==========================================================================
 """
 
@@ -13,12 +15,23 @@ import json
 
 from nasdsl.searching.history import History
 from nasdsl.searching.journal import Journal
+from nasdsl.searching.objectives import costs_among, front_of
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.space.space import Space
 
 
-def write_results(journal: Journal, history: History, finalists: int, page: str) -> None:
+def write_results(
+    journal: Journal, space: Space, history: History, settings: SearchSettings, page: str
+) -> None:
     """Writes the files."""
     genotype = dict(history.best().genotype)
     journal.write("genotype.json", json.dumps(genotype, indent=2, ensure_ascii=False) + "\n")
-    best = [json.dumps(trial.as_json(), ensure_ascii=False) for trial in history.finalists(finalists)]
+    best = [
+        json.dumps(trial.as_json(), ensure_ascii=False) for trial in history.finalists(settings.finalists)
+    ]
     journal.write("finalists.json", "[\n  " + ",\n  ".join(best) + "\n]\n" if best else "[]\n")
     journal.write("report.md", page)
+    if costs := costs_among(settings.objectives):
+        front = front_of(space, history, costs)
+        journal.write("pareto.json", json.dumps(front.as_json(), indent=2, ensure_ascii=False) + "\n")
+        journal.write("pareto.csv", front.as_csv())

@@ -36,6 +36,7 @@ from nasdsl.searching.interrupt import Interrupted, Stop, stopping
 from nasdsl.searching.journal import Journal, Unkept
 from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
+from nasdsl.searching.objectives import constrained, costs_among, expected_cost
 from nasdsl.searching.progress import Progress
 from nasdsl.searching.results import write_results
 from nasdsl.searching.run import Run
@@ -84,7 +85,8 @@ def search(
     """Searches a space; with ``folder`` the run can be stopped (Ctrl-C) and resumed by the same call.
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
-    don't fit (N912, N913, N942, N943, N963, N965, N966), where the folder is another run's (N930 to N932), where the loss diverges (N914);
+    don't fit (N912, N913, N942, N943, N963, N965, N966), where objectives or constraints make no sense (N510 to N512,
+    N501), where the folder is another run's (N930 to N932), where the loss diverges (N914);
     :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     task = task_for(settings.task, settings.data) if task is None else task
@@ -95,6 +97,8 @@ def search(
             "N942", f"space `{space.name}` has nothing to choose: there is one architecture", "train it"
         )
     settings = about(space, settings, task)
+    costs_among(settings.objectives)
+    space = constrained(space, settings.constraints)
     with ExitStack() as stack:
         ranks, device = stack.enter_context(joined(resolve_device(settings.device), settings.timeout))
         begin = beginning(
@@ -126,6 +130,7 @@ def beginning(
     folder."""
     strategy = make_strategy(space, settings)
     if isinstance(strategy, WeightSharing):
+        expected_cost(space, settings, strategy)
         return lambda journal, stop: Search(
             space, task, settings, device, journal, on_event, stop, ranks
         ).run()
@@ -329,7 +334,7 @@ class Search:
         self.scorer.calibrate(best.genotype)
         self.progress.done = True
         self.tell(end_event(best))
-        write_results(self.journal, self.history, self.settings.finalists, self.report(best))
+        write_results(self.journal, self.space, self.history, self.settings, self.report(best))
         self.save()
 
     def report(self, best: Trial) -> str:

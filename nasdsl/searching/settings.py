@@ -78,6 +78,18 @@ class SearchSettings(Config):
     finalists: int = Field(
         default=10, ge=1, description="the best so many genotypes are kept in finalists.json"
     )
+    objectives: tuple[str, ...] = Field(
+        default=("accuracy",),
+        description="accuracy, and costs that are to be small beside it: params, flops, memory, training_memory (--objective)",
+    )
+    constraints: tuple[str, ...] = Field(
+        default=(), description="what every architecture must keep to, such as `flops <= 100M` (--constraint)"
+    )
+    cost_weight: float = Field(
+        default=0.1,
+        ge=0,
+        description="what the expected share of the largest cost weighs beside the loss of an architecture step, for each cost among the objectives",
+    )
     search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
     options: Config = Field(default=Config(), description="the strategy's own options")
     evaluation: Config = Field(default=Config(), description="the evaluator's own options")

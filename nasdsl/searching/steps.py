@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nasdsl.searching.minibatches import Minibatches
+from nasdsl.searching.objectives import expected_cost
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Bilevel, Path, RewardDriven, WeightSharing
@@ -60,6 +61,7 @@ class Steps:
             about="training the weights",
             ranks=ranks,
         )
+        self.cost = expected_cost(supernet.space, settings, strategy)
         self.architecture = Watch(device, "training the architecture parameters")
         self.digest = 0
         """Of all that was run, to compare between processes."""
@@ -90,7 +92,7 @@ class Steps:
         def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
             value = self._architecture_loss(path, batch, smoothing, step)
             self.architecture.check(value, step, lambda: genotype_text(path))
-            return value
+            return value if self.cost is None else value + self.cost(path).to(value)
 
         if isinstance(strategy, Bilevel) and strategy.unrolled:
             seen, smoothing = self._augmented(training, step), self.settings.search.smoothing

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.diagram import UNDEFINED, Diagram
 from nasdsl.space.memory import memory, training_memory
-from nasdsl.space.memory_ranges import memory_extent, training_memory_extent
+from nasdsl.space.memory_ranges import memory_extent, training_memory_extent, training_memory_terms
 from nasdsl.space.operation import Catalogue
 from nasdsl.space.solve import OverBudget, Solver
 from nasdsl.space.survey import Survey, at_one
@@ -115,6 +115,20 @@ def ranges(space: Space) -> Ranges:
     Every node's cost stands under the guard that the node is alive: that it is not absent, and that somebody who is
     alive reads it.
     """
+    params, flops, supernet = _terms(space)
+    return Ranges(extent(space, params), extent(space, flops), supernet, space)
+
+
+def cost_terms(space: Space, measure: str) -> list[Diagram]:
+    """Numbers that rest on choices, whose sum is ``params``, ``flops`` or ``training_memory``."""
+    if measure == "training_memory":
+        return training_memory_terms(space)
+    params, flops, _ = _terms(space)
+    return {"params": params, "flops": flops}[measure]
+
+
+def _terms(space: Space) -> tuple[list[Diagram], list[Diagram], int]:
+    """Those of params and of FLOPs, and what a supernet stores."""
     survey = Survey(space)
     params: dict[int, tuple[Diagram, Diagram]] = {}
     flops: list[Diagram] = []
@@ -143,7 +157,7 @@ def ranges(space: Space) -> Ranges:
             held = cost if holder is operation else survey.rule(node, holder.cost)
             params[owner] = (where, space.table.map(_params, held))
     param_terms = [space.table.choose(where, cost, survey.zero) for where, cost in params.values()]
-    return Ranges(extent(space, param_terms), extent(space, flops), supernet, space)
+    return param_terms, flops, supernet
 
 
 def extent(space: Space, terms: list[Diagram]) -> Extent:

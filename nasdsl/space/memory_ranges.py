@@ -132,6 +132,11 @@ def training_memory_extent(space: Space) -> Extent:
     return Extent(low.min, high.max, exact=False)
 
 
+def training_memory_terms(space: Space) -> list[Diagram]:
+    """The numbers that add up to it; a scan is taken to go over one element."""
+    return _kept_terms(_Flow(Survey(space), training=True), once=True)
+
+
 def _loops(survey: Survey) -> bool:
     """Whether a scan goes over more than one element."""
     return any(

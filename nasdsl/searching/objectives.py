@@ -1,0 +1,242 @@
+"""What a search is for besides a large metric: costs that are to be small, and constraints that must hold.
+
+A constraint (``flops <= 100M``) is a ``require`` that is added to the space, so that whatever a strategy draws, mutates
+or derives meets it, and one that nothing meets is refused before the search (N501). An objective besides the metric
+(``params``) makes a front of the trials: those that no other beats in every objective. A strategy that learns from the
+gradient of a loss gets the expected cost on top of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from nasdsl.diagnostics import Source, Span, did_you_mean, failure
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.strategy import Path, WeightSharing
+from nasdsl.space.measures import cost_terms
+from nasdsl.space.size import whole
+from nasdsl.space.space import Limit, Space
+from nasdsl.supernet.mixture import Blend
+
+METRIC = "accuracy"
+"""The name of the task's metric among objectives, whatever the task calls it."""
+MEASURES = ("params", "flops", "memory", "training_memory")
+"""Costs that an architecture has without being trained."""
+ADDITIVE = ("params", "flops", "training_memory")
+"""Those that are sums over the parts of an architecture, so that they have an expectation."""
+
+_CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|<|>=|>|==|!=)\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]?)\s*")
+_SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+SomeSpace = TypeVar("SomeSpace", bound=Space)
+
+
+def constrained(space: SomeSpace, constraints: Sequence[str]) -> SomeSpace:
+    """The space with more ``require`` statements. Raises NasError N511 where one can't be read, N501 where none can be
+    met."""
+    if not constraints:
+        return space
+    found = replace(space, limits=(*space.limits, *(_limit(space, text) for text in constraints)))
+    found.check_limits()
+    return found
+
+
+def _limit(space: Space, text: str) -> Limit:
+    source = Source("--constraint", text)
+    span = Span(source, 0, len(text))
+    match = _CONSTRAINT.fullmatch(text)
+    if match is None or match[1] not in MEASURES:
+        help = did_you_mean(match[1], MEASURES) if match is not None else None
+        raise failure(
+            "N511",
+            f"`{text}` is not a constraint on a measure",
+            help or f"write it as `flops <= 100M`; the measures are {', '.join(MEASURES)}",
+            span,
+        )
+    measure, operator, number, letter = match.groups()
+    return Limit(measure, operator, whole(Fraction(number) * _SCALE[letter]), space.table.true, span)
+
+
+def costs_among(objectives: Sequence[str]) -> tuple[str, ...]:
+    """The objectives besides the metric. Raises NasError N510 where one isn't known, or the metric is missing."""
+    for name in objectives:
+        if name not in (METRIC, *MEASURES):
+            raise failure(
+                "N510",
+                f"there is no objective `{name}`",
+                did_you_mean(name, (METRIC, *MEASURES))
+                or f"the objectives are {METRIC}, {', '.join(MEASURES)}",
+            )
+    if METRIC not in objectives or len(set(objectives)) != len(objectives):
+        raise failure(
+            "N510",
+            f"the objectives are `{METRIC}` and different costs beside it, and these are "
+            f"`{','.join(objectives)}`",
+            f"write `--objective {METRIC},params`",
+        )
+    return tuple(name for name in objectives if name != METRIC)
+
+
+# --- the front ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Front:
+    """The trials that no other beats in every objective, by the first cost; and of all trials metric and costs.
+
+    ``hypervolume`` is the share of the box from the worst to the best that the front dominates: the metric from 0 to 1,
+    each cost from the largest of the space to 0.
+    """
+
+    costs: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    points: tuple[Mapping[str, float], ...]
+    all_points: tuple[Mapping[str, float], ...]
+    hypervolume: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "objectives": [METRIC, *self.costs],
+            "hypervolume": self.hypervolume,
+            "front": [
+                {"genotype": dict(trial.genotype), **point}
+                for trial, point in zip(self.trials, self.points, strict=True)
+            ],
+            "trials": [dict(point) for point in self.all_points],
+        }
+
+    def as_csv(self) -> str:
+        """A line a trial, those of the front marked."""
+        lines = [",".join((METRIC, *self.costs, "on_front"))]
+        for point in self.all_points:
+            lines.append(",".join([*(f"{v:g}" for v in point.values()), str(int(point in self.points))]))
+        return "\n".join(lines) + "\n"
+
+
+def front_of(space: Space, history: History, costs: Sequence[str]) -> Front:
+    """The front of the trials of a search."""
+    trials = [t for t in {trial.genotype.text: trial for trial in history}.values() if t.metric == t.metric]
+    points = []
+    for trial in trials:
+        measures = space.measure(trial.genotype)
+        points.append({METRIC: trial.metric, **{cost: getattr(measures, cost) for cost in costs}})
+    smaller = [_smaller_is_better(point) for point in points]
+    chosen = [i for i, p in enumerate(smaller) if not any(dominates(q, p) for q in smaller)]
+    chosen.sort(key=lambda i: smaller[i][1:])
+    ranges = space.ranges()
+    largest = [getattr(ranges, cost).max for cost in costs]
+    volume = hypervolume(
+        [
+            (1 + smaller[i][0], *(v / most for v, most in zip(smaller[i][1:], largest, strict=True)))
+            for i in chosen
+        ],
+        (1.0,) * (1 + len(costs)),
+    )
+    return Front(
+        tuple(costs),
+        tuple(trials[i] for i in chosen),
+        tuple(points[i] for i in chosen),
+        tuple(points),
+        volume,
+    )
+
+
+def _smaller_is_better(point: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(-value if name == METRIC else value for name, value in point.items())
+
+
+def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Nowhere worse, and somewhere better; smaller is better.
+
+    >>> dominates((1, 2), (1, 3)), dominates((1, 2), (2, 1)), dominates((1, 2), (1, 2))
+    (True, False, False)
+    """
+    return tuple(a) != tuple(b) and all(x <= y for x, y in zip(a, b, strict=True))
+
+
+def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """The volume between points and a reference that they dominate; smaller is better in every objective.
+
+    Slices along the last objective (Zitzler & Thiele, 1999), so it is exact, and meant for a few objectives.
+
+    >>> hypervolume([(0.0, 0.5), (0.5, 0.0)], (1.0, 1.0))
+    0.75
+    """
+    inside = [p for p in points if all(x < r for x, r in zip(p, reference, strict=True))]
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - min(p[0] for p in inside)
+    total = 0.0
+    order = sorted(inside, key=lambda p: p[-1])
+    ends = [p[-1] for p in order[1:]] + [reference[-1]]
+    for i, (point, end) in enumerate(zip(order, ends, strict=True)):
+        if end > point[-1]:
+            total += (end - point[-1]) * hypervolume([p[:-1] for p in order[: i + 1]], reference[:-1])
+    return total
+
+
+# --- the penalty --------------------------------------------------------------------------------------
+
+
+class ExpectedCost:
+    """The expected cost of what a path weighs, as a share of the largest architecture's, with gradients.
+
+    Every choice is drawn independently from its weights (the probabilities of a mixture, or gates, of which the one
+    taken is 1). A choice without either is as the path's genotype has it. Each term of the cost is a diagram over the
+    choices that it rests on, and its expectation
+
+        E(leaf) = its number,   E(node) = Σ_c w_c · E(case c)
+
+    is exact where no ``require`` ties the choices.
+    """
+
+    def __init__(self, space: Space, costs: Sequence[str], weight: float) -> None:
+        for cost in costs:
+            if cost not in ADDITIVE:
+                raise failure(
+                    "N512",
+                    f"`{cost}` is no sum over the parts of an architecture, so it has no expectation to learn from",
+                    f"take {' or '.join(ADDITIVE)}, or a strategy that learns from no gradient, or `-c cost_weight=0`",
+                )
+        self.space = space
+        self.weight = weight
+        self.terms = [(cost_terms(space, cost), getattr(space.ranges(), cost).max) for cost in costs]
+
+    def __call__(self, path: Path) -> Tensor:
+        """weight · Σ E(cost) / largest, a scalar."""
+        blend = Blend(self.space, self._weights(path))
+        total = torch.zeros((), dtype=torch.float64)
+        for terms, largest in self.terms:
+            for term in terms:
+                total = total + blend.expectation(term) / max(1, largest)
+        return self.weight * total
+
+    def _weights(self, path: Path) -> dict[str, Tensor]:
+        given = path.gates if path.mixture is None else path.mixture
+        found = {}
+        for choice in self.space.choices:
+            weights = given.get(choice.name)
+            if weights is None:
+                weights = torch.zeros(len(choice.labels), dtype=torch.float64)
+                taken = path.genotype.get(choice.name, ())
+                for label in (taken,) if isinstance(taken, str) else taken:
+                    weights[choice.labels.index(label)] = 1
+            found[choice.name] = weights.double().cpu()
+        return found
+
+
+def expected_cost(space: Space, settings: SearchSettings, strategy: WeightSharing) -> ExpectedCost | None:
+    """What is added to the losses that a strategy learns from; None where it learns from none, or nothing costs."""
+    costs = costs_among(settings.objectives)
+    if not costs or not settings.cost_weight or getattr(type(strategy), "learns", True) is False:
+        return None
+    return ExpectedCost(space, costs, settings.cost_weight)

@@ -1,0 +1,134 @@
+"""Constraints, fronts and expected costs, against enumeration and closed forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path as FilePath
+
+import pytest
+import torch
+
+from nasdsl import pipeline
+from nasdsl.diagnostics import NasError
+from nasdsl.report.pareto import plot
+from nasdsl.searching.history import History, Trial
+from nasdsl.searching.objectives import ExpectedCost, constrained, costs_among, front_of, hypervolume
+from nasdsl.searching.strategy import Path
+from nasdsl.space.space import Space
+
+TEXT = """space s(width = 4) {
+  input image: [1, 8, 8]
+  op edge = none: zero | skip: identity | conv: conv(kernel = 3) -> batchnorm -> relu
+  x = image -> conv(width, kernel = 3)
+  a = edge(x)
+  return edge(x) + edge(a) -> global_avgpool -> linear(10)
+}
+"""
+
+
+@pytest.fixture
+def space() -> Space:
+    return pipeline.loads(TEXT)
+
+
+def test_what_a_constraint_leaves_is_all_that_meets_it(space: Space) -> None:
+    everything = {g.text: space.measure(g).flops for g in space.sample(0, 400)}
+    limit = sorted(set(everything.values()))[1]
+    narrow = constrained(space, [f"flops <= {limit}", "params < 1K"])
+    drawn = {g.text for g in narrow.sample(0, 300)}
+    assert drawn == {text for text, flops in everything.items() if flops <= limit}
+    assert space.limits == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("flops <= 10", "N501.*no architecture has flops <= 10"),
+        ("flosp <= 10M", "N511.*did you mean"),
+        ("accuracy >= 0.9", "N511"),
+        ("flops", "N511.*write it as"),
+    ],
+)
+def test_constraints_that_are_refused(space: Space, text: str, message: str) -> None:
+    with pytest.raises(NasError, match="(?s)" + message.split(".*")[0]) as caught:
+        constrained(space, [text])
+    assert message.split(".*")[-1] in str(caught.value) + str(caught.value.diagnostics[0].help)
+
+
+def test_objectives_that_are_refused() -> None:
+    assert costs_among(("accuracy", "params", "memory")) == ("params", "memory")
+    for wrong in (("params",), ("accuracy", "parms"), ("accuracy", "params", "params")):
+        with pytest.raises(NasError, match="N510"):
+            costs_among(wrong)
+
+
+@pytest.mark.parametrize("cost", ["params", "flops", "training_memory"])
+def test_the_expected_cost_is_that_of_enumeration(space: Space, cost: str) -> None:
+    """With every choice drawn independently from its weights."""
+    generator = torch.Generator().manual_seed(3)
+    weights = {
+        choice.name: torch.softmax(torch.randn(len(choice.labels), generator=generator), 0).requires_grad_()
+        for choice in space.choices
+    }
+    expected, total = 0.0, 0.0
+    for genotype in {g.text: g for g in space.sample(0, 600)}.values():
+        p = 1.0
+        for name, label in genotype.items():
+            p *= float(weights[name][space.choice(name).labels.index(str(label))].detach())
+        total += p
+        expected += p * getattr(space.measure(genotype), cost)
+    assert total == pytest.approx(1)
+    largest = getattr(space.ranges(), cost).max
+    found = ExpectedCost(space, [cost], weight=2.0)(Path({}, mixture=weights))
+    assert float(found.detach()) == pytest.approx(2 * expected / largest)
+    found.backward()
+    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in weights.values())
+
+
+def test_with_gates_it_is_the_cost_of_the_path_and_gates_get_gradients(space: Space) -> None:
+    genotype = space.sample(1)
+    gates = {}
+    for name, label in genotype.items():
+        choice = space.choice(name)
+        gates[name] = torch.eye(len(choice.labels))[choice.labels.index(str(label))].requires_grad_()
+    found = ExpectedCost(space, ["flops"], weight=1.0)(Path(genotype, gates=gates))
+    assert float(found.detach()) == pytest.approx(space.measure(genotype).flops / space.ranges().flops.max)
+    found.backward()
+    assert any(gate.grad is not None and gate.grad.abs().sum() > 0 for gate in gates.values())
+
+
+def test_a_peak_has_no_expectation(space: Space) -> None:
+    with pytest.raises(NasError, match="N512"):
+        ExpectedCost(space, ["memory"], weight=1.0)
+
+
+def test_the_front_is_what_nothing_beats(space: Space, tmp_path: FilePath) -> None:
+    genotypes = list({g.text: g for g in space.sample(0, 200)}.values())
+    generator = torch.Generator().manual_seed(0)
+    history = History([Trial(g, float(torch.rand((), generator=generator)), 1.0) for g in genotypes])
+    front = front_of(space, history, ["params", "flops"])
+    points = {t.genotype.text: (t.metric, space.measure(t.genotype)) for t in history}
+    chosen = {t.genotype.text for t in front.trials}
+    assert 0 < len(chosen) < len(points)
+    for text, (metric, measures) in points.items():
+        beaten = any(
+            m >= metric and o.params <= measures.params and o.flops <= measures.flops
+            and (m, o.params, o.flops) != (metric, measures.params, measures.flops)
+            for m, o in points.values()
+        )  # fmt: skip
+        assert beaten != (text in chosen)
+    assert 0 < front.hypervolume < 1
+    (tmp_path / "pareto.json").write_text(json.dumps(front.as_json()))
+    picture = plot(tmp_path / "pareto.json").read_text()
+    assert "multiply-adds" in picture and "hypervolume" in picture
+    assert len(front.as_csv().splitlines()) == len(points) + 1
+
+
+def test_hypervolume_against_counting_cells() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = [tuple(p) for p in (torch.randint(0, 6, (7, 3), generator=generator)).tolist()]
+    cells = sum(
+        any(p[0] <= x and p[1] <= y and p[2] <= z for p in points)
+        for x in range(6) for y in range(6) for z in range(6)
+    )  # fmt: skip
+    assert hypervolume(points, (6, 6, 6)) == cells
