@@ -100,6 +100,9 @@ def command(
     from nasdsl.training.data.build import task_for
 
     check_trackers(list(track or ()))
+    from nasdsl.training.device import resolve_device
+    from nasdsl.training.ranks import joined
+
     options.use_threads(threads)
     chosen = configuration.search_settings(
         context,
@@ -119,13 +122,16 @@ def command(
     space = options.fit_space(space, found, file, settings, space_name, limits, config)
     words = (space.name, found.name, chosen.strategy, chosen.evaluator, str(chosen.seed))
     folder = output or Path("runs") / "-".join(filter(None, words))
+    ranks, _ = context.with_resource(joined(resolve_device(chosen.device), chosen.timeout))
     if budget is not None:
-        chosen = _within(options.seconds(budget), space, chosen, found, folder)
+        measured = _within(options.seconds(budget), space, chosen, found, folder)
+        fitting = chosen.search.lasting(ranks.from_first(measured.search.epochs))  # the same in all processes
+        chosen = measured.model_copy(update={"search": fitting})
     if chosen.search.drop_path:
         text = "search.drop_path does nothing: paths are dropped while a network is trained, not a supernet"
         errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
     progress = Progress(indent="")
-    for note in found.notes:
+    for note in found.notes if ranks.first else ():
         progress.say(note)
     progress.metric = found.objective.name
     labels = {choice.name: tuple(choice.labels) for choice in space.choices}
