@@ -119,7 +119,7 @@ class Selected(Step):
 
 
 @dataclass(frozen=True)
-class Lowering:
+class Calling:
     """How steps become calls: with ``kernels`` batch norms run as :mod:`nasdsl.supernet.kernels` has it, and
     ``compiler`` compiles chains."""
 
@@ -127,9 +127,7 @@ class Lowering:
     compiler: Compiler | None = None
 
 
-def make_plan(
-    architecture: Architecture, bind: Callable[[Step], Run], lowering: Lowering = Lowering()
-) -> Plan:
+def make_plan(architecture: Architecture, bind: Callable[[Step], Run], calling: Calling = Calling()) -> Plan:
     """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it."""
     slots: dict[int, int] = {}
     owners: set[int] = set()
@@ -144,7 +142,7 @@ def make_plan(
     outputs = [id for _, id in architecture.outputs]
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
-    calls = _calls(architecture.steps, keep, slots, recorded, lowering)
+    calls = _calls(architecture.steps, keep, slots, recorded, calling)
     shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
     for id in architecture.inputs:
         slots.setdefault(id, len(slots))
@@ -164,7 +162,7 @@ def _calls(
     keep: set[int],
     slots: dict[int, int],
     bind: Callable[[Step], Run],
-    lowering: Lowering,
+    calling: Calling,
 ) -> list[Call]:
     reads = [_reads(step) for step in steps]
     own = {step.id for step in steps}
@@ -182,7 +180,7 @@ def _calls(
         slot = slots.setdefault(step.id, len(slots))
         if step.operation in ("input", "element", "state"):
             continue
-        run, wants_context = _run(step, bind, lowering)
+        run, wants_context = _run(step, bind, calling)
         dead = tuple(slots[id] for id in dying.get(position, ()))
         calls.append(Call(run, tuple(slots[id] for id in _given(step)), slot, dead, wants_context))
     return calls
@@ -204,16 +202,16 @@ def _outside(body: Body) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id for id in ids if id not in inside))
 
 
-def _run(step: Step, bind: Callable[[Step], Run], lowering: Lowering) -> tuple[Run, bool]:
+def _run(step: Step, bind: Callable[[Step], Run], calling: Calling) -> tuple[Run, bool]:
     if isinstance(step, Node):
-        return NodeRun(step, bind, lowering.kernels), True
+        return NodeRun(step, bind, calling.kernels), True
     if isinstance(step, Selected):
         return _selected(step, bind), True
     if isinstance(step, Chain):
-        assert lowering.compiler is not None
-        return lowering.compiler.chain(step, [bind(inner) for inner in step.steps]), False
+        assert calling.compiler is not None
+        return calling.compiler.chain(step, [bind(inner) for inner in step.steps]), False
     if isinstance(step, Segment):
-        return _segment(step, bind, lowering), True
+        return _segment(step, bind, calling), True
     if step.operation == RELU_IN_PLACE:
         return torch.relu_, False
     if step.operation == GATE:
@@ -226,12 +224,12 @@ def _run(step: Step, bind: Callable[[Step], Run], lowering: Lowering) -> tuple[R
     if step.operation == ZEROS:
         return _zeros(step.shape), True
     if step.body is not None:
-        return _scan(step, step.body, bind, lowering), True
+        return _scan(step, step.body, bind, calling), True
     run = bind(step)
-    return (fast_norm(run) if lowering.kernels and isinstance(run, _BatchNorm) else run), False
+    return (fast_norm(run) if calling.kernels and isinstance(run, _BatchNorm) else run), False
 
 
-def _segment(step: Segment, bind: Callable[[Step], Run], lowering: Lowering) -> Run:
+def _segment(step: Segment, bind: Callable[[Step], Run], calling: Calling) -> Run:
     *steps, node = step.steps
     assert isinstance(node, Node)
     modules: list[nn.Module] = []
@@ -243,7 +241,7 @@ def _segment(step: Segment, bind: Callable[[Step], Run], lowering: Lowering) -> 
         return run
 
     slots = {id: slot for slot, id in enumerate(step.inputs)}
-    calls = _calls(steps, set(node.inputs), slots, recorded, lowering)
+    calls = _calls(steps, set(node.inputs), slots, recorded, calling)
     read = [slots[id] for id in node.inputs]
 
     def first(context: Context, *inputs: Tensor) -> list[Tensor]:
@@ -251,7 +249,7 @@ def _segment(step: Segment, bind: Callable[[Step], Run], lowering: Lowering) -> 
         execute(calls, values, context)
         return [values[slot] for slot in read]
 
-    return run_segment(first, NodeRun(node, recorded, lowering.kernels), modules)
+    return run_segment(first, NodeRun(node, recorded, calling.kernels), modules)
 
 
 def _selected(step: Selected, bind: Callable[[Step], Run]) -> Run:
@@ -307,14 +305,14 @@ def _sizes(dims: Sequence[Dim], context: Context) -> list[int]:
     return [int(dim.at(context.sizes)) if isinstance(dim, Size) else dim for dim in dims]
 
 
-def _scan(step: Step, body: Body, bind: Callable[[Step], Run], lowering: Lowering) -> Run:
+def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling) -> Run:
     """A loop over axis 1 of the first input; the states start at zeros."""
     slots: dict[int, int] = {}
     outside = _outside(body)
     for id in (body.element, *body.states, *outside):
         slots[id] = len(slots)
     keep = {*body.new_states, body.output, body.element, *body.states}
-    calls = _calls(body.steps, keep, slots, bind, lowering)
+    calls = _calls(body.steps, keep, slots, bind, calling)
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)

@@ -29,7 +29,7 @@ from nasdsl.supernet.common import share_common
 from nasdsl.supernet.gates import multiply
 from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.node import Node, Term, join_nodes
-from nasdsl.supernet.plan import Context, Lowering, Selected, make_plan
+from nasdsl.supernet.plan import Calling, Context, Selected, make_plan
 from nasdsl.supernet.supernet import Supernet
 
 
@@ -51,7 +51,7 @@ class StaticSupernet(nn.Module):
         blended = share_common(space.mixture(), space.catalogue)
         joined = join_nodes(blended, supernet._rides)
         self.architecture = select_convolutions(joined, supernet)
-        self._plan = make_plan(self.architecture, supernet._bind, Lowering())
+        self._plan = make_plan(self.architecture, supernet._bind, Calling())
 
     def forward(self, *inputs: Tensor, taken: Mapping[str, Tensor]) -> Tensor:
         """The first output. ``taken`` are one-hot [K] for each choice, on the inputs' device. Where they want a gradient

@@ -26,7 +26,7 @@ from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.names import module_names, put
 from nasdsl.supernet.optimise import Optimisations
 from nasdsl.supernet.partial import partial_channels
-from nasdsl.supernet.plan import Context, Lowering, Plan, Run, make_plan
+from nasdsl.supernet.plan import Calling, Context, Plan, Run, make_plan
 from nasdsl.supernet.superposition import Join, is_superposed, superposition
 
 Relaxed = Mapping[str, Taken]
@@ -186,17 +186,17 @@ class Supernet(nn.Module):
         return found
 
     def _plan(self, architecture: Architecture) -> Plan:
-        return make_plan(self._lowered(architecture), self._bind, self._lowering)
+        return make_plan(self._lowered(architecture), self._bind, self._calling)
 
     def _lowered(self, architecture: Architecture) -> Architecture:
         """The architecture after the passes that are switched on."""
         return lowered(architecture, self.space.catalogue, self.optimise, self._rides, self._compiles)
 
     @property
-    def _lowering(self) -> Lowering:
+    def _calling(self) -> Calling:
         if self.optimise.compile is not None and self._compiler is None:
             self._compiler = Compiler(self.optimise.compile)
-        return Lowering(self.optimise.kernels, self._compiler)
+        return Calling(self.optimise.kernels, self._compiler)
 
     def _compiles(self, step: Step) -> bool:
         """Whether a step is an operation with weights of its stored size, or without any."""
