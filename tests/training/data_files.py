@@ -63,6 +63,35 @@ def write_cifar(folder: Path, each: int = 6, *, binary: bool, protocol: int = 2)
     return images
 
 
+def write_cifar_100(folder: Path, *, binary: bool) -> np.ndarray[Any, Any]:
+    """Noise with three examples of a class to train on and one to test on; gives all images [N, 32, 32, 3]."""
+    folder.mkdir()
+    images = pictures(400, (32, 32, 3))
+    planes = images.transpose(0, 3, 1, 2).reshape(400, -1)
+    fine = labels(400, 100)
+    coarse = (fine * 7) % 20
+    names = [f"kind{i}" for i in range(100)]
+    for name, some in (("train", slice(0, 300)), ("test", slice(300, 400))):
+        if binary:
+            columns = [coarse[some, None].astype(np.uint8), fine[some, None].astype(np.uint8), planes[some]]
+            (folder / f"{name}.bin").write_bytes(np.concatenate(columns, 1).tobytes())
+        else:
+            entries = {
+                b"filenames": [b"a.png"] * len(fine[some]),
+                b"fine_labels": fine[some].tolist(),
+                b"coarse_labels": coarse[some].tolist(),
+                b"data": planes[some],
+            }
+            (folder / name).write_bytes(pickle.dumps(entries, protocol=2))
+    if binary:
+        (folder / "fine_label_names.txt").write_text("\n".join(names) + "\n")
+    else:
+        (folder / "meta").write_bytes(
+            pickle.dumps({b"fine_label_names": [n.encode() for n in names]}, protocol=2)
+        )
+    return images
+
+
 def write_folder(
     folder: Path, classes: dict[str, int], size: tuple[int, int] = (8, 8), mode: str = "RGB"
 ) -> None:

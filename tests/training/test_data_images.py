@@ -13,7 +13,15 @@ import torch
 from PIL import Image
 
 from nasdsl.diagnostics import NasError
-from tests.training.data_files import labels, load, pictures, write_cifar, write_folder, write_idx
+from tests.training.data_files import (
+    labels,
+    load,
+    pictures,
+    write_cifar,
+    write_cifar_100,
+    write_folder,
+    write_idx,
+)
 
 
 def raised(error: pytest.ExceptionInfo[NasError]) -> tuple[str, str]:
@@ -60,6 +68,16 @@ def test_cifar_reads_the_same_in_both_layouts(tmp_path: Path, form: str) -> None
     assert (len(task.train), len(task.test)) == (100, 20)
     assert task.labels == tuple(f"kind{i}" for i in range(10))
     assert task.test.first_targets.tolist() == labels(20, 10).tolist()
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_cifar_100_has_its_fine_labels(tmp_path: Path, binary: bool) -> None:
+    images = write_cifar_100(tmp_path / "c", binary=binary)
+    task = load(tmp_path / "c")
+    assert np.array_equal(as_read(task).numpy(), images)
+    assert (len(task.train), len(task.test)) == (300, 100)
+    assert task.labels == tuple(f"kind{i}" for i in range(100)) and task.sizes["classes"] == 100
+    assert task.test.first_targets.tolist() == list(range(100))
 
 
 def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:

@@ -166,6 +166,15 @@ def test_bad_functions_give_one_message(module: str, function: str, code: str, s
     assert diagnostic.code == code and says in diagnostic.message
 
 
+def test_what_a_run_records_of_arrays_reads_the_same_again(tmp_path: Path) -> None:
+    """Four axes of real numbers are no images, whether that is found or said."""
+    x = np.random.default_rng(0).normal(3, 2, (50, 2, 4, 4))
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(50) % 2)
+    recorded = load(tmp_path / "x.npz").data
+    assert recorded.kind == "arrays"
+    assert load(**recorded.model_dump()).data == recorded
+
+
 def test_npz_of_numbers_becomes_rows(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(3, 2, (50, 6)), y=np.arange(50) % 2)
     task = load(tmp_path / "x.npz")

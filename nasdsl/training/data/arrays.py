@@ -85,6 +85,7 @@ def array_task(name: str, data: ArrayData, settings: DataSettings) -> Task:
     sizes = image_sizes([d for d in shapes[0].dims if isinstance(d, int)]) if len(shapes) == 1 else {}
     if single:
         sizes |= {"classes": int(str(goals[0].shape.dims[0]))}
+    labels = data.labels or tuple(map(str, range(goals[0].classes)))
     return Task(
         name,
         f"{grouped(len(seen.train) + len(seen.test))} examples of arrays",
@@ -93,11 +94,11 @@ def array_task(name: str, data: ArrayData, settings: DataSettings) -> Task:
         shapes,
         goals[0].shape if single else {n: goal.shape for n, goal in zip(names, goals, strict=True)},
         goals[0].objective if single else Several(names, [goal.objective for goal in goals], weights),
-        tuple(map(str, range(goals[0].classes))) if single else (),
+        labels if single else (),
         input_names=tuple(data.train.inputs),
-        sizes=sizes,
+        sizes={**sizes, **data.sizes},
         validation=seen.validation,
-        notes=seen.notes,
+        notes=(*data.notes, *seen.notes),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nasdsl.diagnostics import did_you_mean, failure
-from nasdsl.training.data import cifar, csv_file, folder, idx, module, npz, text_files
+from nasdsl.training.data import cifar, csv_file, folder, hugging_face, idx, module, npz, text_files
 from nasdsl.training.data.arrays import array_task
 from nasdsl.training.data.cache import GB
 from nasdsl.training.data.dataset import ArrayData, Data, ImageData, TableData, TextData
@@ -38,6 +38,12 @@ FORMATS = (
     Format("CIFAR-10 or CIFAR-100", ("image",), cifar.recognises, cifar.read),
     Format(".npz or .npy arrays", ("image", "arrays"), npz.recognises, npz.read),
     Format("a csv table", ("table",), csv_file.recognises, csv_file.read),
+    Format(
+        "a data set of Hugging Face",
+        ("image", "texts", "words", "bytes", "table"),
+        hugging_face.recognises,
+        hugging_face.read,
+    ),
     Format("text files", ("words", "bytes"), text_files.recognises, text_files.read),
     Format("class folders of images", ("image",), folder.recognises, folder.read),
 )
@@ -63,8 +69,9 @@ def task_for(task: str, data: DataSettings) -> Task:
     else:
         path = Path(data.path).expanduser()
         reader = find_format(path, data)
-        kind = data.kind if data.kind != "auto" else reader.kinds[0]
-        made = _task(name_of(data.path), reader.read(path, data), data)
+        held = reader.read(path, data)
+        kind = data.kind if data.kind != "auto" else held.kind
+        made = _task(name_of(data.path), held, data)
     settings = data.model_copy(update={"path": _absolute(data.path), "kind": kind})
     return replace(made, data=recorded(made, settings), room=data.memory * GB)
 
@@ -79,12 +86,12 @@ def find_format(path: Path, data: DataSettings) -> Format:
             "N915", f"there is no `{path}`", near or "`--data` takes a file, a folder or module:function"
         )
     wanted = data.kind
-    if wanted == "bytes" or (wanted == "words" and path.is_file()):
-        return next(f for f in FORMATS if wanted in f.kinds)
     fitting = [f for f in FORMATS if wanted in ("auto", *f.kinds)]
     for found in fitting:
         if found.recognises(path):
             return found
+    if wanted == "bytes" or (wanted == "words" and path.is_file()):
+        return next(f for f in FORMATS if f.read is text_files.read)  # any file has bytes
     if wanted != "auto":
         known = ", ".join(f.name for f in fitting)
         raise failure(

@@ -33,19 +33,29 @@ class ImageData:
     test: Images | None
     classes: tuple[str, ...]
     validation: Images | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return "image"
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayData:
     """Arrays of any shape by name, [N, …] each. Targets of whole numbers are classes, real ones are numbers to predict.
 
-    ``weights`` say how much each target counts in the loss.
+    ``weights`` say how much each target counts in the loss. ``labels`` are the names of the classes of a single target,
+    and ``sizes`` those of the task that don't follow from the shapes (:class:`~nasdsl.training.tasks.Task`).
     """
 
     train: Examples
     test: Examples | None = None
     validation: Examples | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    kind: str = "arrays"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +86,10 @@ class TextData:
     def bytes(self) -> bool:
         return not self.vocabulary
 
+    @property
+    def kind(self) -> str:
+        return "bytes" if self.bytes else "words"
+
 
 @dataclass(frozen=True, eq=False)
 class TableData:
@@ -85,6 +99,11 @@ class TableData:
     test: Mapping[str, Sequence[str]] | None
     target: str
     validation: Mapping[str, Sequence[str]] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return "table"
 
 
 Data = Union[ImageData, ArrayData, TextData, TableData]

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from nasdsl.diagnostics import failure
 from nasdsl.training.data.cache import room_for
 from nasdsl.training.data.dataset import Array, ImageData, Images
+from nasdsl.training.data.pictures import channels_of, pixels
 from nasdsl.training.data.settings import DataSettings
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
@@ -20,7 +21,6 @@ PARTS = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-MODES = {1: "L", 3: "RGB"}
 
 
 def recognises(path: Path) -> bool:
@@ -52,7 +52,7 @@ def read(path: Path, settings: DataSettings) -> ImageData:
                 "N1000", f"`{parts[part]}` has the class `{strange[0]}`, which the training part doesn't have"
             )
     first = [paths[0] for found in files.values() for paths in found.values()]
-    channels = _channels(first, settings)
+    channels = channels_of([_open(path) for path in first], settings)
     size = (settings.size, settings.size) if settings.size else _decoded(first[0], channels, 0).shape[:2]
     read_parts = {
         part: _part(path, part, found, classes, (*size, channels), settings) for part, found in files.items()
@@ -103,31 +103,13 @@ def _part(
     return Images(room.array, labels)
 
 
-def _channels(some: Sequence[Path], settings: DataSettings) -> int:
-    """1 where the first image of every class is grey, else 3; or what the settings say."""
-    if settings.colours != "auto":
-        return 1 if settings.colours == "grey" else 3
-    return 1 if all(_open(p).mode in ("1", "L", "LA", "I;16", "I", "F") for p in some) else 3
-
-
 def _decoded(path: Path, channels: int, size: int) -> Array:
-    """uint8 [H, W, C]; see-through parts are white. With ``size``, the middle square, resampled."""
+    """uint8 [H, W, C]. Raises NasError N1001."""
     image = _open(path)
     try:
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        if image.mode.startswith("I"):  # 16 bits a pixel
-            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-        image = image.convert(MODES[channels])
+        return pixels(image, channels, size)
     except (OSError, SyntaxError, ValueError) as error:
         raise _broken(path, error) from None
-    if size:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
-    return np.asarray(image).reshape(image.height, image.width, channels)
 
 
 def _open(path: Path) -> Image.Image:

@@ -49,7 +49,7 @@ def image_task(name: str, data: ImageData, settings: DataSettings) -> Task:
         ("image",),
         image_sizes(shape) | {"classes": classes},
         seen.validation,
-        notes=parts.notes,
+        notes=(*data.notes, *parts.notes),
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nasdsl.training.config import Config
 
-KINDS = ("image", "words", "bytes", "table", "arrays", "module")
+KINDS = ("image", "words", "bytes", "texts", "table", "arrays", "module")
 """The kinds of data that ``--task`` can name beside tasks that bring their own."""
 
 
@@ -19,7 +19,7 @@ class DataSettings(Config):
         default="",
         description="a file or folder, or module:function; empty for a task that brings its own data",
     )
-    kind: Literal["auto", "image", "words", "bytes", "table", "arrays", "module"] = Field(
+    kind: Literal["auto", "image", "words", "bytes", "texts", "table", "arrays", "module"] = Field(
         default="auto", description="what the data is; auto looks at it"
     )
     test: float = Field(
@@ -38,7 +38,9 @@ class DataSettings(Config):
     colours: Literal["auto", "grey", "rgb"] = Field(
         default="auto", description="channels of images from files: grey 1, rgb 3, auto what they have"
     )
-    target: str = Field(default="", description="the column of a table to predict")
+    target: str = Field(
+        default="", description="the column to predict, of a table or of a data set of Hugging Face"
+    )
     classes: Literal["auto", "yes", "no"] = Field(
         default="auto",
         description="whether that column holds classes; auto: where it has words, or up to 20 whole numbers",

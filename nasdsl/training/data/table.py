@@ -70,7 +70,7 @@ def table_task(name: str, data: TableData, settings: DataSettings) -> Task:
         input_names=("row",),
         sizes={"columns": table.shape[1], "classes": outputs},
         validation=seen.validation,
-        notes=seen.notes,
+        notes=(*data.notes, *seen.notes),
     )
 
 

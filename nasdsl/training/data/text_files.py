@@ -36,7 +36,11 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, settings: DataSettings) -> TextData:
     """Raises NasError N1011 where there is no training text, or where it isn't UTF-8."""
-    texts = _texts(path)
+    return from_texts(path, _texts(path), settings)
+
+
+def from_texts(path: Path, texts: Mapping[str, bytes], settings: DataSettings) -> TextData:
+    """The tokens of the text of each part; ``path`` is where they are from. Raises NasError N1011 as :func:`read`."""
     if settings.kind == "bytes":
         parts, notes = _cut(
             path, {part: np.frombuffer(data, np.uint8) for part, data in texts.items()}, settings
