@@ -59,7 +59,7 @@ def command(
     from nasdsl.report import assessments, tables
     from nasdsl.training import resolve_device
     from nasdsl.training.assess import assess
-    from nasdsl.training.objectives import also
+    from nasdsl.training.objectives import Several, also
 
     options.use_threads(threads)
     stored = networks.read_network(folder, options.limits(limits))
@@ -80,6 +80,10 @@ def command(
         f"[{interval.low:.4f}, {interval.high:.4f}] on {assessment.examples} examples "
         f"({interval.confidence:.0%}, {interval.method}); loss {assessment.loss:.4f}"
     )
+    if isinstance(found.objective, Several):
+        for output, part in zip(found.objective.names, found.objective.objectives, strict=True):
+            value = assessment.outputs[output]
+            print(f"  {output}: {part.name} {value:.4f}{also(part, value)}")
     labels = found.labels or tuple(map(str, range(len(assessment.confusion))))
     if per_class:
         tables.show(assessments.class_table(assessment, labels))

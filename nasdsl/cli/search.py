@@ -133,7 +133,7 @@ def command(
     progress = Progress(indent="")
     for note in found.notes if ranks.first else ():
         progress.say(note)
-    progress.metric = found.objective.name
+    progress.metric = found.ordered(space).objective.name
     labels = {choice.name: tuple(choice.labels) for choice in space.choices}
     try:
         with tracked(list(track or ()), folder, labels) as tell, watching(progress) as shown:

@@ -176,8 +176,13 @@ class _Code:
             [f"from {module} import {name}, load_weights", ""],
             [f"network = {name}()", f'load_weights(network, "{weights}")', "network.eval()"],
             self._tensors(normalised=False),
-            ["with torch.no_grad():", f"    output = network({', '.join(self.names)})"],
+            ["with torch.no_grad():", f"    {self._call()}"],
         )
+
+    def _call(self) -> str:
+        several = self.network.output_names if len(self.network.output_names) > 1 else ()
+        call = f"network({', '.join(self.names)})"
+        return f"outputs = {call}  # {', '.join(several)}" if several else f"output = {call}"
 
     def onnx(self) -> str:
         job = self.job
@@ -188,8 +193,13 @@ class _Code:
             [*(["import json"] if classes else []), "import numpy as np", "import onnxruntime", ""],
             [f'session = onnxruntime.InferenceSession("{file}")'],
             self._arrays(),
-            self._classes(result) if classes else [f"{result} = session.run(None, inputs)[0]"],
+            self._classes(result) if classes else self._scores(result),
         )
+
+    def _scores(self, result: str) -> list[str]:
+        if len(self.network.output_names) > 1:
+            return [f"outputs = session.run(None, inputs)  # {', '.join(self.job.output_names)}"]
+        return [f"{result} = session.run(None, inputs)[0]"]
 
     def _classes(self, result: str) -> list[str]:
         read = 'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
@@ -210,7 +220,7 @@ class _Code:
             [*(["import numpy as np"] if self.job.about.real else []), "import torch", ""],
             [f'network = torch.export.load("{PT2}").module()'],
             self._tensors(normalised=self.job.options.with_preprocessing),
-            [f"output = network({', '.join(self.names)})"],
+            [self._call()],
         )
 
     def nas(self) -> str:

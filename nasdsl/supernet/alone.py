@@ -22,7 +22,7 @@ Observer = Callable[[Step, tuple[Tensor, ...]], None]
 class Alone(nn.Module):
     """The sub-network of a genotype, its weights drawn anew from ``seed`` at the size that it uses.
 
-    Takes [N, …] for each input of the space and gives its one output. ``observe`` sees what the operations are given.
+    Takes [N, …] for each input of the space and gives its output, or a tuple of several. ``observe`` sees what the operations are given.
     """
 
     def __init__(self, space: Space, genotype: Mapping[str, Taken], *, seed: int = 0) -> None:
@@ -61,7 +61,7 @@ class Alone(nn.Module):
 
         return observed
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        (output,) = self._plan(inputs, Context({}, GATINGS["multiply"](), dtype))
-        return output
+        outputs = self._plan(inputs, Context({}, GATINGS["multiply"](), dtype))
+        return outputs if len(outputs) > 1 else outputs[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasdsl.training.device import autocast
+from nasdsl.training.objectives import Several
 from nasdsl.training.outputs import Outputs, answer
 from nasdsl.training.seeds import derive
 from nasdsl.training.tasks import Classification, Objective, Split
@@ -34,13 +35,15 @@ class Interval:
 @dataclass(frozen=True)
 class Assessment:
     """Mean loss and metric over ``examples`` examples. ``confusion`` has, for a classification, a row for each class and
-    in it how many of its examples were taken for each class."""
+    in it how many of its examples were taken for each class. ``outputs`` has, where the network has several, the metric of
+    each by its name."""
 
     metric: float
     loss: float
     examples: int
     interval: Interval
     confusion: tuple[tuple[int, ...], ...] = ()
+    outputs: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,6 +65,7 @@ def assess(
     classifies = isinstance(objective, Classification)
     scores: list[Tensor] = []
     taken: list[Tensor] = []
+    several: list[Tensor] = []
     loss, classes = 0.0, 0
     for part in split.batches(batch):
         with autocast(split.device, precision):
@@ -71,6 +75,8 @@ def assess(
         if classifies and isinstance(outputs, Tensor):
             classes = outputs.shape[1]
             taken.append(outputs.argmax(1).cpu())
+        if isinstance(objective, Several):
+            several.append(torch.stack(objective.parts(outputs, part.targets)).double().cpu())
     if was_training and isinstance(model, nn.Module):
         model.train()
     each = torch.cat(scores).numpy()
@@ -80,7 +86,10 @@ def assess(
         interval = wilson(int(each.sum()), len(each))
     else:
         interval = bootstrapped(each)
-    return Assessment(float(each.mean()), loss / len(split), len(split), interval, confusion)
+    by_output: dict[str, float] = {}
+    if isinstance(objective, Several):
+        by_output = dict(zip(objective.names, torch.cat(several, 1).mean(1).tolist(), strict=True))
+    return Assessment(float(each.mean()), loss / len(split), len(split), interval, confusion, by_output)
 
 
 def wilson(right: int, examples: int, confidence: float = CONFIDENCE) -> Interval:

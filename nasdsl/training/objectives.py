@@ -118,10 +118,14 @@ class Several:
         )
 
     def metric(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-        return self._mean([o.metric(x, t) for o, x, t in zip(self.objectives, outputs, targets, strict=True)])
+        return self._mean(self.parts(outputs, targets))
 
     def natural(self, metric: float) -> Mapping[str, float]:
         return {self.name: metric}
+
+    def parts(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """The metric of each output by itself, [N] each, in their order."""
+        return [o.metric(x, t) for o, x, t in zip(self.objectives, outputs, targets, strict=True)]
 
     def ordered(self, names: Sequence[str]) -> Several:
         """The same for outputs in another order."""

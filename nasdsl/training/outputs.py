@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from nasdsl.training.objectives import Objective, Several
@@ -29,6 +30,12 @@ def first(outputs: Outputs) -> Tensor:
 def answer(objective: Objective, outputs: Outputs) -> Outputs:
     """What an objective looks at: the first output, or all where it wants several."""
     return outputs if isinstance(objective, Several) else first(outputs)
+
+
+def total(objective: Objective, outputs: Outputs) -> Tensor:
+    """The sum [] of all numbers that an objective looks at."""
+    wanted = answer(objective, outputs)
+    return wanted.sum() if isinstance(wanted, Tensor) else torch.stack([x.sum() for x in wanted]).sum()
 
 
 def detached(outputs: Outputs) -> Outputs:

@@ -58,7 +58,7 @@ def test_the_flow_through_each_layer_is_that_of_the_whole_network() -> None:
     for _, weight in weighted(network):
         product = product @ weight.detach().double().abs().T
     whole = float(product.sum())
-    found = flows(network, [torch.zeros(2, 4)[:1]])
+    found = flows(network, [torch.zeros(2, 4)[:1]], Classification())
     assert found == pytest.approx([whole] * 3, rel=1e-12)
     assert sum(found) == pytest.approx(3 * whole, rel=1e-12)
 
@@ -69,7 +69,7 @@ def test_the_weights_come_back_bit_for_bit_and_norms_are_left_out() -> None:
     normed = nn.Sequential(plain[0], nn.BatchNorm2d(3), plain[1], plain[2])
     before = {name: value.clone() for name, value in normed.state_dict().items()}
     x = torch.zeros(1, 2, 5, 5)
-    assert flows(normed, [x]) == flows(plain, [x])
+    assert flows(normed, [x], Classification()) == flows(plain, [x], Classification())
     after = normed.state_dict()
     assert all(after[k].dtype == v.dtype and torch.equal(after[k], v) for k, v in before.items())
     assert all(p.grad is None for p in normed.parameters())

@@ -16,7 +16,7 @@ from nasdsl.searching.contract import small_space, small_task
 from nasdsl.searching.sandwich import Sandwich, SandwichOptions
 from nasdsl.space.space import Space
 from nasdsl.training.distil import soft_targets
-from nasdsl.training.objectives import Classification, NextToken, Regression
+from nasdsl.training.objectives import Classification, NextToken, Regression, Several
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.split import Split
 from nasdsl.training.step import Pass, Stepper
@@ -68,6 +68,10 @@ def test_soft_targets() -> None:
     outputs = torch.randn(4, 3, requires_grad=True)
     torch.testing.assert_close(soft_targets(Classification(), outputs), outputs.detach().softmax(1))
     assert torch.equal(soft_targets(Regression(), [outputs, outputs + 1]), outputs.detach())
+    both = Several(("kind", "size"), (Classification(), Regression()), (1.0, 2.0))
+    soft = soft_targets(both, [outputs, outputs + 1])
+    torch.testing.assert_close(soft[0], outputs.detach().softmax(1))
+    assert torch.equal(soft[1], outputs.detach() + 1)
     with pytest.raises(NasError, match="N967"):
         soft_targets(NextToken(), outputs)
 

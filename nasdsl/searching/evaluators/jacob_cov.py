@@ -10,6 +10,7 @@ from torch import Tensor
 from nasdsl.searching.evaluators.evaluator import EVALUATORS
 from nasdsl.searching.evaluators.proxy import Proxy
 from nasdsl.supernet.alone import Alone
+from nasdsl.training.outputs import total
 from nasdsl.training.split import Split
 from nasdsl.training.tasks import Objective
 
@@ -34,10 +35,10 @@ class JacobCov(Proxy):
     def measure(self, network: Alone, batch: Split, objective: Objective) -> float:
         network.train()
         inputs = [x.detach().clone().requires_grad_() for x in batch.inputs]
-        total = network(*inputs).sum()
-        if not total.requires_grad:
+        outputs = total(objective, network(*inputs))
+        if not outputs.requires_grad:
             return float("nan")
-        found = [g for g in torch.autograd.grad(total, inputs, allow_unused=True) if g is not None]
+        found = [g for g in torch.autograd.grad(outputs, inputs, allow_unused=True) if g is not None]
         return spread(torch.cat([g.flatten(1) for g in found], 1)) if found else float("nan")
 
 

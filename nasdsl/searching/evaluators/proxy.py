@@ -19,6 +19,7 @@ from nasdsl.searching.evaluators.evaluator import Given
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet.alone import Alone
 from nasdsl.training.config import Config
+from nasdsl.training.outputs import answer
 from nasdsl.training.seeds import derive, generator, seeded
 from nasdsl.training.split import Split
 from nasdsl.training.tasks import Objective
@@ -74,6 +75,6 @@ def backpropagated(network: nn.Module, batch: Split, objective: Objective) -> No
     """Leaves the gradients of the task's loss on a minibatch in the weights."""
     network.zero_grad(set_to_none=True)
     network.train()
-    loss = objective.loss(network(*batch.inputs), batch.targets)
+    loss = objective.loss(answer(objective, network(*batch.inputs)), batch.targets)
     if loss.requires_grad:
         loss.backward()

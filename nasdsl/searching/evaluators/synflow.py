@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nasdsl.searching.evaluators.evaluator import EVALUATORS
 from nasdsl.searching.evaluators.proxy import Proxy, weighted
 from nasdsl.supernet.alone import Alone
+from nasdsl.training.outputs import total
 from nasdsl.training.split import Split
 from nasdsl.training.tasks import Objective
 
@@ -34,10 +35,10 @@ class Synflow(Proxy):
 
     def measure(self, network: Alone, batch: Split, objective: Objective) -> float:
         inputs = [x[:1] for x in batch.inputs]
-        return math.log1p(sum(flows(network, inputs)))
+        return math.log1p(sum(flows(network, inputs, objective)))
 
 
-def flows(network: nn.Module, inputs: Sequence[Tensor]) -> list[float]:
+def flows(network: nn.Module, inputs: Sequence[Tensor], objective: Objective) -> list[float]:
     """Σ |θ| · ∂R/∂|θ| of each weight with two or more axes. The network is as it was afterwards, bit for bit."""
     tensors = [*network.parameters(), *network.buffers()]
     before = [t.detach().clone() for t in tensors]
@@ -53,9 +54,9 @@ def flows(network: nn.Module, inputs: Sequence[Tensor]) -> list[float]:
             ones = [
                 torch.ones_like(x, dtype=torch.float64 if x.is_floating_point() else x.dtype) for x in inputs
             ]
-            total = network(*ones).sum()
-            if total.requires_grad:
-                total.backward()
+            flow = total(objective, network(*ones))
+            if flow.requires_grad:
+                flow.backward()
         return [
             float((weight.detach() * weight.grad).sum()) if weight.grad is not None else 0.0
             for _, weight in weighted(network)
