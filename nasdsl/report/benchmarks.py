@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nasdsl.searching.bench import Bench, Summary
     from nasdsl.searching.bench_supernet import SupernetBench
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
-"""Those of Okabe & Ito, which colour-blind people tell apart."""
 
 
 def as_text(found: Bench) -> str:
@@ -87,69 +83,32 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 # --- the plot ------------------------------------------------------------------------------------------
 
-WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 55
-
 
 def as_svg(found: Bench) -> str:
     """Mean of the incumbent's reported value after each evaluation; the bands are the standard error of the mean."""
-    return "\n".join(_document(found)) + "\n"
+    from nasdsl.report import charts
 
-
-def _document(found: Bench) -> Iterator[str]:
-    curves = sorted(found.summaries, key=lambda s: -s.mean)
-    low, high = _extent(curves, found.optimum)
-    count = found.evaluations
-
-    def x(evaluation: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (evaluation - 1) / max(1, count - 1)
-
-    def y(value: float) -> float:
-        share = (min(max(value, low), high) - low) / (high - low)
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
-
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'font-family="sans-serif" font-size="12" fill="#1f2933">'
-    )
-    yield f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
-    title = f"{found.space}, {found.table}: mean of {found.seeds} seeds, band ± standard error"
-    yield f'<text x="{LEFT}" y="22" font-size="14">{escape(title)}</text>'
-    for value in _ticks(low, high, 6):
-        yield (
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#d5dbe1"/>'
-            f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
+    best_first = sorted(found.summaries, key=lambda s: -s.mean)
+    evaluations = range(1, found.evaluations + 1)
+    curves = [
+        charts.Curve(
+            f"{s.strategy}: {s.mean:.2f} ± {s.deviation:.2f}",
+            evaluations,
+            s.mean_curve,
+            [deviation / s.seeds**0.5 for deviation in s.deviation_curve],
         )
-    for at in _ticks(1, count, 6):
-        if 1 <= at <= count:
-            yield f'<text x="{x(at):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{at:g}</text>'
-    middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
-    yield f'<text x="{middle:.1f}" y="{HEIGHT - 14}" text-anchor="middle">evaluations</text>'
-    height = TOP + (HEIGHT - TOP - BOTTOM) / 2
-    yield (
-        f'<text transform="translate(18 {height:.1f}) rotate(-90)" text-anchor="middle">'
-        f"{escape(found.report_column)} of the incumbent</text>"
+        for s in best_first
+    ]
+    figure = charts.lines(
+        curves,
+        x="evaluations",
+        y=f"{found.report_column} of the incumbent",
+        between=_extent(best_first, found.optimum),
+        level=(f"optimum: {found.optimum:.2f}", found.optimum),
+        title=f"{found.space}, {found.table}: mean of {found.seeds} seeds, band ± standard error",
+        size=(7.2, 4.2),
     )
-    top = y(found.optimum)
-    yield f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{top:.1f}" y2="{top:.1f}" stroke="#6b7580" stroke-dasharray="4 3"/>'
-    yield f'<text x="{WIDTH - RIGHT + 10}" y="{top + 4:.1f}" fill="#6b7580">optimum {found.optimum:.2f}</text>'
-    for i, s in enumerate(curves):
-        colour = COLOURS[i % len(COLOURS)]
-        error = [d / s.seeds**0.5 for d in s.deviation_curve]
-        pairs = list(zip(s.mean_curve, error, strict=True))
-        above = [f"{x(n):.1f},{y(m + e):.1f}" for n, (m, e) in enumerate(pairs, 1)]
-        below = [f"{x(n):.1f},{y(m - e):.1f}" for n, (m, e) in enumerate(pairs, 1)]
-        line = [f"{x(n):.1f},{y(m):.1f}" for n, (m, _) in enumerate(pairs, 1)]
-        yield f'<polygon points="{" ".join(above + below[::-1])}" fill="{colour}" opacity="0.15"/>'
-        yield f'<polyline points="{" ".join(line)}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
-        row = TOP + 30 + 34 * i
-        yield f'<rect x="{WIDTH - RIGHT + 10}" y="{row}" width="12" height="12" fill="{colour}"/>'
-        yield f'<text x="{WIDTH - RIGHT + 28}" y="{row + 10}">{escape(s.strategy)}</text>'
-        yield (
-            f'<text x="{WIDTH - RIGHT + 28}" y="{row + 24}" fill="#6b7580">'
-            f"{s.mean:.2f} ± {s.deviation:.2f}</text>"
-        )
-    yield "</svg>"
+    return charts.on_paper(figure)
 
 
 def _extent(curves: Sequence[Summary], optimum: float) -> tuple[float, float]:
@@ -158,18 +117,3 @@ def _extent(curves: Sequence[Summary], optimum: float) -> tuple[float, float]:
     low = min(min(s.mean_curve[start:]) for s in curves)
     room = max(optimum - low, 1e-9)
     return low - 0.05 * room, optimum + 0.05 * room
-
-
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers between two values.
-
-    >>> _ticks(90.3, 94.4, 5)
-    [91.0, 92.0, 93.0, 94.0]
-    """
-    raw = max(high - low, 1e-12) / count
-    power = 10.0 ** len(str(int(raw))) / 10 if raw >= 1 else 1.0
-    while power > raw:
-        power /= 10
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw)
-    first = -(-low // step)
-    return [round((first + i) * step, 10) for i in range(int((high - first * step) / step + 1e-9) + 1)]

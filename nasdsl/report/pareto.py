@@ -1,9 +1,12 @@
-"""The picture of a front: the metric of every trial over a cost, with those that nothing beats joined by a line."""
+"""The front of a run: the metric of every trial over each cost, with those that nothing beats joined by a line."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+
+from nasdsl.report import charts
 
 NAMES = {
     "params": "params",
@@ -13,37 +16,34 @@ NAMES = {
 }
 
 
-def plot(front: Path) -> Path:
-    """Draws ``pareto.json`` beside it, a panel a cost; gives the path of the picture."""
-    import matplotlib as mpl
+@dataclass(frozen=True)
+class StoredFront:
+    """What ``pareto.json`` says: a cloud for each cost."""
 
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
+    clouds: tuple[charts.Cloud, ...]
+    hypervolume: float
 
-    # Text stays text, and the same front gives the same bytes.
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "nasdsl", "font.family": "sans-serif"}
-    found = json.loads(front.read_text(encoding="utf-8"))
+
+def read_front(path: Path) -> StoredFront:
+    """Of :meth:`nasdsl.searching.objectives.Front.as_json`."""
+    found = json.loads(path.read_text(encoding="utf-8"))
     metric, *costs = found["objectives"]
-    figure, panels = plt.subplots(1, len(costs), figsize=(4.6 * len(costs), 3.4), squeeze=False, sharey=True)
-    for panel, cost in zip(panels[0], costs, strict=True):
-        panel.scatter(
-            [p[cost] for p in found["trials"]],
-            [p[metric] for p in found["trials"]],
-            s=14,
-            color="0.7",
-            label="trials",
+    clouds = (
+        charts.Cloud(
+            NAMES.get(cost, cost),
+            metric,
+            [(point[cost], point[metric]) for point in found["trials"]],
+            [(point[cost], point[metric]) for point in found["front"]],
         )
-        best = sorted(found["front"], key=lambda p: p[cost])
-        panel.plot(
-            [p[cost] for p in best], [p[metric] for p in best], "o-", ms=4, color="#1f5fa8", label="front"
-        )
-        panel.set_xlabel(NAMES.get(cost, cost))
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25)
-    panels[0][0].set_ylabel(metric)
-    panels[0][-1].legend(frameon=False, loc="lower right")
-    figure.suptitle(f"hypervolume {found['hypervolume']:.4f}", fontsize=9)
-    path = front.with_suffix(".svg")
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    return path
+        for cost in costs
+    )
+    return StoredFront(tuple(clouds), found["hypervolume"])
+
+
+def plot(path: Path) -> Path:
+    """Draws ``pareto.json`` beside it, a panel a cost; gives the path of the picture."""
+    front = read_front(path)
+    figure = charts.clouds(front.clouds, title=f"hypervolume {front.hypervolume:.4f}")
+    picture = path.with_suffix(".svg")
+    picture.write_text(charts.on_paper(figure), encoding="utf-8")
+    return picture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.report import charts
-from nasdsl.report.progress import grouped
+from nasdsl.report.pareto import read_front
+from nasdsl.report.progress import genotype_text, grouped
 from nasdsl.report.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run_page(run: RunLog, space: Space) -> str:
         drawing=drawing(run, space),
         curves=curves(run),
         choices=choices(run, space),
-        front=front(run),
+        fronts=fronts(run),
         trials=trials(run),
         config=flat(run.config),
         versions=run.versions,
@@ -148,9 +149,10 @@ def curves(run: RunLog) -> list[Chart]:
         for key, name in keys.items():
             pairs = [(e["epoch"], e[key]) for e in epochs if isinstance(e.get(key), (int, float))]
             if pairs:
-                drawn.append((name, [p[0] for p in pairs], [float(p[1]) for p in pairs]))
+                drawn.append(charts.Curve(name, [p[0] for p in pairs], [float(p[1]) for p in pairs]))
         if drawn:
-            found.append(Chart(title, charts.lines(drawn, x="epoch", y="", between=between), note))
+            plot = charts.lines(drawn, x="epoch", y="", between=between)
+            found.append(Chart(title, charts.on_page(plot), note))
 
     over_epochs("Loss", {"loss": "weights", "architecture_loss": "architecture"})
     over_epochs("Metric on the training half", {"metric": "metric"})
@@ -165,8 +167,11 @@ def curves(run: RunLog) -> list[Chart]:
             best = max(best, event["metric"])
             incumbents.append(best)
         numbers = [e["number"] for e in scored]
-        rows = [("trial", numbers, [e["metric"] for e in scored]), ("best so far", numbers, incumbents)]
-        found.append(Chart("Trials", charts.lines(rows, x="trial", y="metric")))
+        rows = [
+            charts.Curve("trial", numbers, [e["metric"] for e in scored]),
+            charts.Curve("best so far", numbers, incumbents),
+        ]
+        found.append(Chart("Trials", charts.on_page(charts.lines(rows, x="trial", y="metric"))))
     return found
 
 
@@ -179,27 +184,22 @@ def choices(run: RunLog, space: Space) -> list[Chart]:
     for choice in space.choices[:CHOICES]:
         rows = [e["probabilities"].get(choice.name) for e in epochs]
         if all(rows):
-            svg = charts.shares(choice.labels, [e["epoch"] for e in epochs], rows, title=choice.name)
-            found.append(Chart(choice.name, svg, labels=tuple(choice.labels)))
+            plot = charts.shares(choice.labels, [e["epoch"] for e in epochs], rows, title=choice.name)
+            found.append(Chart(choice.name, charts.on_page(plot), labels=tuple(choice.labels)))
     return found
 
 
-def front(run: RunLog) -> Chart | None:
-    """Two objectives of the trials, where the run has a second one."""
+def fronts(run: RunLog) -> list[Chart]:
+    """The metric of the trials over each cost that the run had among its objectives."""
     path = run.folder / "pareto.json"
     if not path.exists():
-        return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    names: Sequence[str] = kept.get("objectives", [])
-    if len(names) < 2:
-        return None
-    of_all = [row["values"] for row in kept.get("trials", kept.get("front", []))]
-    on_front = [row["values"] for row in kept.get("front", [])]
-    places = [of_all.index(values) for values in on_front if values in of_all]
-    xs, ys = [row[names[1]] for row in of_all], [row[names[0]] for row in of_all]
-    volume = kept.get("hypervolume")
-    note = f"hypervolume {figure(volume)}" if volume is not None else ""
-    return Chart("Pareto front", charts.points(xs, ys, places, x=names[1], y=names[0]), note)
+        return []
+    found = read_front(path)
+    note = f"hypervolume {figure(found.hypervolume)}"
+    return [
+        Chart(f"{cloud.y} over {cloud.x}", charts.on_page(charts.clouds([cloud])), note)
+        for cloud in found.clouds
+    ]
 
 
 def trials(run: RunLog) -> list[Mapping[str, Any]]:
@@ -207,11 +207,7 @@ def trials(run: RunLog) -> list[Mapping[str, Any]]:
     scored = [e for e in run.of("trial") if isinstance(e.get("metric"), (int, float))]
     rows: list[Mapping[str, Any]] = []
     for event in sorted(scored, key=lambda e: (-e["metric"], e["loss"]))[:TRIALS]:
-        text = ", ".join(
-            f"{name} = {taken if isinstance(taken, str) else '[' + ', '.join(taken) + ']'}"
-            for name, taken in event["genotype"].items()
-        )
-        rows.append({**event, "text": text})
+        rows.append({**event, "text": genotype_text(event["genotype"])})
     return rows
 
 

@@ -35,13 +35,17 @@ def nasdsl(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished search whose winner was trained, and one of random architectures."""
+    """A finished search whose winner was trained, and one of random architectures with a cost among its objectives."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "mine.nas").write_text(SPACE)
-    for strategy in ("gdas", "random"):
+    more = {
+        "gdas": ["--track", "tensorboard"],
+        "random": ["-c", "options.candidates=3", "--objective", "accuracy,params"],
+    }
+    for strategy, options in more.items():
         nasdsl(
             "search", str(folder / "mine.nas"), "--strategy", strategy, "--epochs", "2", "-o", str(folder / strategy),
-            *(["-c", "options.candidates=3"] if strategy == "random" else ["--track", "tensorboard"]),
+            *options,
         )  # fmt: skip
     nasdsl("train", str(folder / "gdas"), "--epochs", "1")
     return folder
@@ -65,8 +69,16 @@ def test_the_page_says_what_the_run_came_to(runs: Path) -> None:
     assert "How each choice moved" not in page(runs / "random")
 
 
-def test_the_page_needs_nothing_besides_itself(runs: Path) -> None:
-    text = page(runs / "gdas")
+def test_the_page_shows_the_front_of_a_run_with_costs(runs: Path) -> None:
+    text = page(runs / "random")
+    volume = json.loads((runs / "random" / "pareto.json").read_text())["hypervolume"]
+    assert "<h3>accuracy over params</h3>" in text and f"hypervolume {volume:.4g}" in text
+    assert "accuracy over" not in page(runs / "gdas")
+
+
+@pytest.mark.parametrize("strategy", ["gdas", "random"])
+def test_the_page_needs_nothing_besides_itself(runs: Path, strategy: str) -> None:
+    text = page(runs / strategy)
     assert not re.search(r"<(link|script|img|iframe)\b", text)
     sources = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')>\s]+)", text)
     assert all(source.startswith("#") for source in sources), sources
