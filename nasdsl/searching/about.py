@@ -8,7 +8,7 @@ from typing import Any, get_args
 from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.kinds import KINDS, able, handled
-from nasdsl.searching.strategy import STRATEGIES
+from nasdsl.searching.strategy import STRATEGIES, trains_supernet
 from nasdsl.space.space import Space
 
 
@@ -38,7 +38,7 @@ def _strategy(name: str) -> dict[str, Any]:
     kind = STRATEGIES.find(name)
     can = handled(kind)
     return _entry(name, kind, "options") | {
-        "wants_evaluator": not hasattr(kind, "paths"),
+        "wants_evaluator": not trains_supernet(kind),
         "handles": {about: words for about, words in KINDS.items() if about in can},
         "cannot_handle": [about for about in KINDS if about not in can],
         "presets": list(kind.presets),

@@ -16,7 +16,7 @@ from nasdsl.diagnostics import failure
 from nasdsl.operations import catalogue
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.pool import cores, in_processes
-from nasdsl.searching.strategy import STRATEGIES, Strategy, WeightSharing
+from nasdsl.searching.strategy import STRATEGIES, Strategy, WeightSharing, without_supernet
 from nasdsl.searching.table import Table
 from nasdsl.space import serialize
 from nasdsl.space.space import Space
@@ -152,14 +152,9 @@ def make(space: Space, name: str, options: Sequence[str], seed: int) -> Strategy
         raise failure(
             "N947",
             f"strategy `{name}` learns from a supernet, and a table has none",
-            f"`nasdsl search` runs it; on a table there are {', '.join(tabular())}",
+            f"`nasdsl search` runs it; on a table there are {', '.join(without_supernet())}",
         )
     return made
-
-
-def tabular() -> list[str]:
-    """The strategies that need no supernet."""
-    return sorted(name for name, kind in STRATEGIES.items() if not hasattr(kind, "paths"))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,14 @@ from nasdsl.searching.history import History, Trial
 from nasdsl.searching.kinds import check_kinds, handled, kinds_of
 from nasdsl.searching.search import search
 from nasdsl.searching.settings import settings_for
-from nasdsl.searching.strategy import STRATEGIES, Path, RewardDriven, Strategy, WeightSharing
+from nasdsl.searching.strategy import (
+    STRATEGIES,
+    Path,
+    RewardDriven,
+    Strategy,
+    WeightSharing,
+    trains_supernet,
+)
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.training.seeds import derive, generator
@@ -277,7 +284,7 @@ def better_than_a_draw(name: str, settings: Sequence[str] = ()) -> None:
 def a_search_runs(name: str, settings: Sequence[str] = ()) -> None:
     """With a supernet and data it searches every space that it declares to handle; one without a supernet is asked for
     proposals alone."""
-    if not hasattr(STRATEGIES.find(name), "paths"):
+    if not trains_supernet(STRATEGIES.find(name)):
         return
     for about, space in suitable(name):
         given = ["search.epochs=2", "search.batch=9", *settings]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from nasdsl.searching.assign import positions
-from nasdsl.searching.history import History
-from nasdsl.searching.strategy import STRATEGIES, Path, State
+from nasdsl.searching.random_paths import RandomPaths
+from nasdsl.searching.strategy import STRATEGIES, Path
 from nasdsl.space.choice import Choice, Genotype
 from nasdsl.space.space import Space
-from nasdsl.supernet import Supernet
 from nasdsl.supernet.batchnorm import Policy
 from nasdsl.supernet.superposition import follow_superposed, superposable
 from nasdsl.training.config import Config
@@ -49,7 +47,7 @@ class OneShotOptions(Config):
 
 
 @STRATEGIES.add("one_shot")
-class OneShot:
+class OneShot(RandomPaths):
     """Bender, Kindermans, Zoph, Vasudevan & Le, "Understanding and Simplifying One-Shot Architecture Search", ICML 2018.
 
     The supernet is trained with all candidates on, whose outputs are added, and path dropout. A choice with k candidates
@@ -82,15 +80,11 @@ class OneShot:
     recipe: ClassVar[Recipe] = Recipe(epochs=200, batch=1024, lr=0.1, nesterov=False, weight_decay=0.0)
     affine: ClassVar[bool] = True
     batch_norm: ClassVar[Policy] = "batch"
-    learns: ClassVar[bool] = False
 
     def __init__(self, space: Space, options: OneShotOptions, seed: int) -> None:
-        self.space = space
-        self.options = options
-        self.seed = seed
+        super().__init__(space, options, seed)
         self.several = superposable(space)
         self.share = 0.0
-        self.drawn = 0
 
     # --- path dropout ----------------------------------------------------------------------------
 
@@ -128,29 +122,3 @@ class OneShot:
             return tuple(i for i in range(len(choice.labels)) if chance.random() >= off)
 
         return follow_superposed(self.space, decide)
-
-    def architecture_step(self, supernet: Supernet, loss: Callable[[Path], Tensor]) -> float:
-        raise NotImplementedError("one-shot search learns nothing but the weights")
-
-    # --- ranking ---------------------------------------------------------------------------------
-
-    def propose(self, history: History) -> Genotype | None:
-        """A genotype that was not scored yet; after a hundred repeats in a row the space is taken as exhausted."""
-        if len(history) >= self.options.candidates:
-            return None
-        for attempt in range(100):
-            genotype = self.space.sample(derive(self.seed, "candidate", len(history), attempt))
-            if not history.has(genotype):
-                return genotype
-        return None
-
-    def probabilities(self) -> dict[str, list[float]]:
-        return {}
-
-    # --- state -----------------------------------------------------------------------------------
-
-    def state(self) -> State:
-        return {}, {"drawn": self.drawn}
-
-    def restore(self, state: State) -> None:
-        self.drawn = state[1]["drawn"]

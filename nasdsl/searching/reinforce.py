@@ -11,8 +11,9 @@ from torch import Tensor
 
 from nasdsl.searching.assign import follow, positions, within_bounds
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.replay import REPEATS, Replaying
+from nasdsl.searching.replay import Replaying
 from nasdsl.searching.strategy import STRATEGIES
+from nasdsl.searching.untried import REPEATS
 from nasdsl.space.choice import Choice, Genotype
 from nasdsl.space.space import Space
 from nasdsl.training.config import Config

@@ -11,13 +11,10 @@ from typing import Any, ClassVar
 
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.strategy import State
+from nasdsl.searching.untried import untried
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.training.config import Config
-from nasdsl.training.seeds import derive
-
-REPEATS = 100
-"""So many draws in a row that were all tried before mean that the space is exhausted."""
 
 
 class Replaying:
@@ -59,12 +56,7 @@ class Replaying:
 
     def untried(self, history: History, name: str, *, uniform: bool = False) -> Genotype | None:
         """A random genotype that was not tried yet; None where there seems to be none left."""
-        for attempt in range(REPEATS):
-            seed = derive(self.seed, name, len(history), attempt)
-            (genotype,) = self.space.sample(seed, 1, uniform=uniform)
-            if not history.has(genotype):
-                return genotype
-        return None
+        return untried(self.space, history, self.seed, name, uniform=uniform)
 
     def state(self) -> State:
         return {}, {}

@@ -43,7 +43,13 @@ from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.steps import Steps
-from nasdsl.searching.strategy import STRATEGIES, RewardDriven, Strategy, WeightSharing
+from nasdsl.searching.strategy import (
+    STRATEGIES,
+    RewardDriven,
+    Strategy,
+    WeightSharing,
+    without_supernet,
+)
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
@@ -171,7 +177,7 @@ def make_strategy(space: Space, settings: SearchSettings) -> Strategy:
         raise failure(
             "N966",
             f"strategy `{settings.strategy}` scores with the supernet that it trains, and takes no evaluator",
-            f"without `--evaluator`; or with a strategy that wants one: {', '.join(scored_by_others())}",
+            f"without `--evaluator`; or with a strategy that wants one: {', '.join(without_supernet())}",
         )
     if not isinstance(strategy, WeightSharing) and not settings.evaluator:
         raise failure(
@@ -187,11 +193,6 @@ def sharing_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
     strategy = make_strategy(space, settings)
     assert isinstance(strategy, WeightSharing), "its search is one with an evaluator"
     return strategy
-
-
-def scored_by_others() -> list[str]:
-    """The strategies that train no supernet."""
-    return sorted(name for name, kind in STRATEGIES.items() if not hasattr(kind, "paths"))
 
 
 class Search:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
 from nasdsl.searching.history import History
-from nasdsl.searching.strategy import STRATEGIES, Path, State
+from nasdsl.searching.random_paths import RandomPaths
+from nasdsl.searching.strategy import STRATEGIES
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.neighbours import completed
-from nasdsl.space.space import Space
-from nasdsl.supernet import Supernet
 from nasdsl.supernet.batchnorm import Policy
 from nasdsl.training.config import Config
 from nasdsl.training.recipe import Recipe
@@ -46,7 +44,7 @@ class SposOptions(Config):
 
 
 @STRATEGIES.add("spos")
-class Spos:
+class Spos(RandomPaths):
     """Guo, Zhang, Mu, Heng, Liu, Wei & Sun, "Single Path One-Shot Neural Architecture Search with Uniform Sampling",
     ECCV 2020.
 
@@ -75,28 +73,6 @@ class Spos:
     recipe: ClassVar[Recipe] = Recipe(epochs=250, lr=0.025, lr_end=0.001)
     affine: ClassVar[bool] = True
     batch_norm: ClassVar[Policy] = "running"
-    learns: ClassVar[bool] = False
-
-    def __init__(self, space: Space, options: SposOptions, seed: int) -> None:
-        self.space = space
-        self.options = options
-        self.seed = seed
-        self.drawn = 0
-
-    # --- training --------------------------------------------------------------------------------
-
-    def start_epoch(self, epoch: int, epochs: int) -> dict[str, float]:
-        return {}
-
-    def paths(self) -> Sequence[Path]:
-        self.drawn += 1
-        return [Path(self.space.sample(derive(self.seed, "path", self.drawn)))]
-
-    def architecture_step(self, supernet: Supernet, loss: Callable[[Path], Tensor]) -> float:
-        raise NotImplementedError("nothing is learned but the weights")
-
-    def probabilities(self) -> dict[str, list[float]]:
-        return {}
 
     # --- evolution -------------------------------------------------------------------------------
 
@@ -157,11 +133,3 @@ class Spos:
         if options.max_params and found.params > options.max_params:
             return False
         return not options.max_flops or found.flops <= options.max_flops
-
-    # --- state -----------------------------------------------------------------------------------
-
-    def state(self) -> State:
-        return {}, {"drawn": self.drawn}
-
-    def restore(self, state: State) -> None:
-        self.drawn = state[1]["drawn"]

@@ -191,3 +191,13 @@ class MultiFidelity(Strategy, Protocol):
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "nasdsl.strategies", "N940")
 """Strategies by name; other packages add theirs under the entry-point group ``nasdsl.strategies``."""
+
+
+def trains_supernet(kind: type[Strategy]) -> bool:
+    """Whether a class is one of :class:`WeightSharing` strategies, asked before there is an instance."""
+    return hasattr(kind, "paths")
+
+
+def without_supernet() -> list[str]:
+    """The strategies that train no supernet: an evaluator or a table scores what they propose."""
+    return sorted(name for name, kind in STRATEGIES.items() if not trains_supernet(kind))

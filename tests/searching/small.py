@@ -11,6 +11,7 @@ import torch
 
 from nasdsl.pipeline import loads
 from nasdsl.searching import STRATEGIES, SearchSettings, settings_for
+from nasdsl.searching.strategy import trains_supernet
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint
 from nasdsl.training.tasks import Task, classification
@@ -53,7 +54,7 @@ def task(dtype: torch.dtype = torch.float32) -> Task:
 
 
 def settings(strategy: str, *assignments: str, seed: int = 0) -> SearchSettings:
-    if hasattr(STRATEGIES.find(strategy), "paths"):
+    if trains_supernet(STRATEGIES.find(strategy)):
         evaluator, few = "", ["search.epochs=2", "search.batch=8", "search.lr=0.05"]
     else:
         evaluator = "train" if strategy == "successive_halving" else "synflow"

@@ -17,7 +17,8 @@ from nasdsl.diagnostics import NasError
 from nasdsl.pipeline import load, loads
 from nasdsl.report.benchmarks import as_svg, as_text
 from nasdsl.resources import spaces
-from nasdsl.searching.bench import bench, tabular
+from nasdsl.searching.bench import bench
+from nasdsl.searching.strategy import without_supernet
 from nasdsl.searching.table import Table, read_table
 from nasdsl.space.space import Space
 
@@ -168,8 +169,8 @@ def test_what_a_table_cannot_serve_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NasError) as error:
         bench(few(), partial, ["random_search"], seeds=1, workers=1)
     assert error.value.diagnostics[0].code == "N946"
-    assert {"random_search", "regularized_evolution", "local_search", "reinforce"} <= set(tabular())
-    assert not {"gdas", "random", "darts"} & set(tabular())
+    assert {"random_search", "regularized_evolution", "local_search", "reinforce"} <= set(without_supernet())
+    assert not {"gdas", "random", "darts"} & set(without_supernet())
 
 
 def test_the_command_prints_keeps_and_takes_options(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from nasdsl.searching import STRATEGIES
+from nasdsl.searching.strategy import trains_supernet
 from nasdsl.training.checkpoint import read_checkpoint
 from tests.searching.killing import Server
 from tests.searching.small import events
 
-SHARING = sorted(name for name, kind in STRATEGIES.items() if hasattr(kind, "paths"))
+SHARING = sorted(name for name, kind in STRATEGIES.items() if trains_supernet(kind))
 
 
 @pytest.fixture(scope="module")
