@@ -9,7 +9,7 @@ from nasdsl.training.augment import augmented
 from nasdsl.training.augment.crop import crop_and_flip, mirror
 from nasdsl.training.augment.cutout import cutout
 from nasdsl.training.augment.mixup import mixup
-from nasdsl.training.augment.rand_augment import OPERATIONS, rand_augment
+from nasdsl.training.augment.rand_augment import GROUPS, OPERATIONS, rand_augment
 from nasdsl.training.objectives import Classification
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.seeds import generator
@@ -81,6 +81,23 @@ def test_mixup_blends_targets_as_it_blends_inputs() -> None:
     assert torch.allclose(loss, by_hand)
     tokens = Split((torch.arange(6),), torch.arange(6), classes=6)
     assert mixup(tokens, 1.0, generator(3)) is tokens
+
+
+def test_every_operation_has_a_group_of_its_neighbours() -> None:
+    names = [name for group, _ in sorted(GROUPS, key=lambda g: OPERATIONS.index(g[0][0])) for name in group]
+    assert ("identity", *names) == OPERATIONS
+
+
+def test_images_are_posterised_and_solarised() -> None:
+    x = torch.rand(64, 3, 5, 5, generator=generator(0))
+    made = rand_augment(x, 1, 30.0, generator(1))
+    drawn = torch.randint(len(OPERATIONS), (64,), generator=generator(1))
+    coarse = made[drawn == OPERATIONS.index("posterise")] * 255
+    assert len(coarse) and torch.allclose(coarse, (coarse / 16).round() * 16, atol=1e-3)
+    turned = drawn == OPERATIONS.index("solarise")
+    assert turned.any() and torch.equal(made[turned], 1 - x[turned])
+    same = drawn == 0
+    assert same.any() and torch.equal(made[same], x[same])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -53,7 +53,7 @@ def _pixels(
     if recipe.crop or recipe.flip:
         stored = crop_and_flip(stored, recipe.crop, recipe.flip, random)
     if recipe.rand_augment:
-        images = (stored.to(torch.float32) / 255).permute(0, 3, 1, 2)
+        images = stored.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255
         images = rand_augment(images, recipe.rand_augment, recipe.rand_magnitude, random)
         stored = (images * 255).permute(0, 2, 3, 1)  # the normalisation takes real numbers too
     return view(stored, layout)
