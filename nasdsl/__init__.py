@@ -5,8 +5,8 @@
     >>> space.count()
     1125
 
-From a file to a trained network in files: :func:`load`, :func:`search`, :func:`train`, :func:`export`; between them a
-space's ``sample``, ``network`` and ``describe``, and :class:`Supernet`.
+From a file to a trained network in files: :func:`load`, :func:`load_data`, :func:`search`, :func:`train`,
+:func:`export`; between them a space's ``sample``, ``network`` and ``describe``, and :class:`Supernet`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nasdsl.version import VERSION
 
 if TYPE_CHECKING:
     from nasdsl.diagnostics import NasError
-    from nasdsl.pipeline import SearchSpace, Trained, export, load, loads, search, train
+    from nasdsl.pipeline import SearchSpace, Trained, export, load, load_data, loads, search, train
     from nasdsl.space.choice import Genotype
     from nasdsl.supernet import Supernet
 
@@ -32,6 +32,7 @@ __all__ = [
     "__version__",
     "export",
     "load",
+    "load_data",
     "loads",
     "search",
     "train",

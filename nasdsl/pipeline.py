@@ -6,9 +6,9 @@
                     ▼                                               ▼
        supernet ◄──► strategy ──► genotype ──────────► network ──► code, ONNX, pt2
 
-:func:`load` goes from a file to a search space, :func:`search` from there to a genotype, :func:`train` from a genotype
-to a trained network, and :func:`export` from a network to files. Each takes a value and returns a value; torch is
-imported where a stage needs it.
+:func:`load` goes from a file to a search space, :func:`load_data` from one to a task, :func:`search` from there to a
+genotype, :func:`train` from a genotype to a trained network, and :func:`export` from a network to files. Each takes a
+value and returns a value; torch is imported where a stage needs it.
 """
 
 from __future__ import annotations
@@ -93,6 +93,25 @@ def elaborate(
     found = SearchSpace(**{name: getattr(elaborated, name) for name in Space.__dataclass_fields__})
     found.check_limits()
     return found
+
+
+# --- data -------------------------------------------------------------------------------------------
+
+
+def load_data(path: str | Path, *, kind: str = "auto", target: str = "", **settings: Any) -> Task:
+    """Data of one's own as a task, which :func:`search` and :func:`train` take: a file, a folder or ``module:function``.
+
+    ``kind`` says what it is where that isn't clear, ``target`` names the column to predict, and ``settings`` are the
+    further entries of the table ``data`` (``size=32``, ``test=0.1``). Its ``sizes`` are parameters of a space that fits:
+    ``load("mine.nas", **task.sizes)``. Raises NasError N915 and N916 where there is nothing of a known kind, N920
+    and N921 for wrong settings, and what the reader of its format raises.
+    """
+    from nasdsl.training.config import validated
+    from nasdsl.training.data.build import task_for
+    from nasdsl.training.data.settings import DataSettings
+
+    given = {"path": str(path), "kind": kind, "target": target, **settings}
+    return task_for("", validated(DataSettings, given))
 
 
 # --- space to genotype ------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from nasdsl.cli import files, options
+from nasdsl.cli import configuration, files, options
 
 
 def command(
+    context: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
@@ -89,6 +90,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    data: options.DataOption = None,
+    target: options.TargetOption = None,
+    config: options.ConfigOption = None,
     seed: options.SeedOption = 0,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
@@ -105,6 +109,7 @@ def command(
         nasdsl export runs/mine --format onnx --precision fp32,int8 --with-preprocessing -o deployed
         nasdsl export runs/mine --weights inherited --format python,nas,hub
         nasdsl export nasbench201 -g genotype.json --format python -o taken
+        nasdsl export runs/mine --data photos/moved
     """
     from nasdsl import pipeline
     from nasdsl.cli import exportable
@@ -113,7 +118,15 @@ def command(
     from nasdsl.training.train import evaluate
 
     wanted = known_formats(listed(formats) or ["python", "onnx"])
-    wish = exportable.Wish(genotype, weights, task, seed, tuple(settings or ()), space_name)
+    wish = exportable.Wish(
+        genotype,
+        weights,
+        lambda name, recorded: configuration.task_of(context, config, name, recorded),
+        task is not None or data is not None,
+        seed,
+        tuple(settings or ()),
+        space_name,
+    )
     found = exportable.find(what, wish, limits)
     folder = output or (Path(what) / "export" if Path(what).is_dir() else Path(f"{found.space.name}-export"))
     metrics = {}

@@ -10,7 +10,7 @@ a file        a safetensors file with the names of the network, such as an earli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 TRAINED, INHERITED, FRESH = "trained", "inherited", "fresh"
 SOURCES = (TRAINED, INHERITED, FRESH)
 
+TaskReader = Callable[[str, "DataSettings"], "Task"]
+
 
 @dataclass(frozen=True)
 class Exportable:
@@ -44,11 +46,13 @@ class Exportable:
 
 @dataclass(frozen=True)
 class Wish:
-    """The options of the command that say what is exported."""
+    """The options of the command that say what is exported. ``read_task`` gives the task that they describe, over the
+    recorded name and settings of data; ``asks_for_task`` where they describe any."""
 
     genotype: str | None = None
     weights: str | None = None
-    task: str | None = None
+    read_task: TaskReader | None = None
+    asks_for_task: bool = False
     seed: int = 0
     settings: tuple[str, ...] = ()
     space_name: str | None = None
@@ -125,10 +129,9 @@ def _of_run(run: Path, source: str, wish: Wish, limits: Limits) -> Exportable:
 
 def task_of(wish: Wish, name: str, data: DataSettings) -> Task:
     """The task that was asked for, or the one of a run with its data."""
-    from nasdsl.training import load_task
     from nasdsl.training.data.build import task_for
 
-    return load_task(wish.task) if wish.task is not None else task_for(name, data)
+    return (wish.read_task or task_for)(name, data)
 
 
 def answering(network: Network, task: Task) -> Network:
@@ -140,7 +143,7 @@ def answering(network: Network, task: Task) -> Network:
 
 def _of_file(file: str, wish: Wish, bounds: list[str] | None) -> Exportable:
     """An architecture of a ``.nas`` file."""
-    from nasdsl.training import load_task
+    from nasdsl.training.data.settings import DataSettings
 
     if wish.weights in (TRAINED, INHERITED):
         raise failure(
@@ -156,7 +159,7 @@ def _of_file(file: str, wish: Wish, bounds: list[str] | None) -> Exportable:
             f'name it with -g, such as -g "$(nasdsl sample {file})"',
         )
     genotype = space.genotype(networks.read_genotype(wish.genotype or "{}"))
-    task = None if wish.task is None else load_task(wish.task)
+    task = task_of(wish, "", DataSettings()) if wish.asks_for_task else None
     if task is not None:
         task.check(space)
         task = task.ordered(space)

@@ -72,7 +72,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Data of your own: class folders of images, .npz, IDX, CIFAR, text, csv, or module:function.",
+        help="Data of your own: class folders of images, .npz, IDX, CIFAR, text, csv, parquet, or module:function.",
         show_default=False,
     ),
 ]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import nasdsl as package
 from nasdsl.cli import finished
 from nasdsl.cli.app import app
+from nasdsl.diagnostics import NasError
 from tests.training.data_files import labels, pictures
 
 SPACE = """space small(channels = 3, size = 8, width = 4, classes = 10) {
@@ -66,6 +68,32 @@ def test_changed_data_are_told(here: Path) -> None:
     code, out = nasdsl("train", "run", "--epochs", 1)
     assert code == 1 and "N917" in out and "has changed since the run began" in out
     done("train", "run", "--epochs", 1, "-c", "data.fingerprint=", "-c", "data.split=", "--threads", 1)
+
+
+def test_an_export_finds_data_that_has_moved(here: Path) -> None:
+    done("search", "small.nas", "--data", "grey.npz", *QUICK, "-o", "run")
+    done("train", "run", "--epochs", 1, "--threads", 1)
+    (here / "grey.npz").rename(here / "moved.npz")
+    code, out = nasdsl("export", "run", "--format", "onnx")
+    assert code == 1 and "N915" in out
+    out = done("export", "run", "--format", "onnx", "--data", "moved.npz", "-c", "data.test=0.1")
+    assert "batches of held-out inputs" in out and (here / "run" / "export" / "model.onnx").is_file()
+    # A text has no data of its own; with some its network is compared and measured on it.
+    sizes = [word for size in ("channels=1", "size=6", "classes=4") for word in ("--set", size)]
+    one = '{"first": "conv(width, kernel = 1)"}'
+    out = done("export", "small.nas", *sizes, "-g", one, "--data", "moved.npz", "-o", "fresh")
+    assert "batches of held-out inputs" in out
+    code, out = nasdsl("export", "small.nas", "-g", one, "--data", "moved.npz", "-o", "other")
+    assert code == 1 and "N912" in out and "`--set size=6`" in " ".join(out.split())
+
+
+def test_data_are_loaded_in_python_as_on_the_command_line(here: Path) -> None:
+    task = package.load_data("grey.npz", test=0.1)
+    assert (len(task.train), len(task.test)) == (108, 12)
+    assert task.sizes == {"channels": 1, "size": 6, "classes": 4} and task.name == "grey"
+    task.check(package.load("small.nas", **task.sizes))
+    with pytest.raises(NasError, match="N920"):
+        package.load_data("grey.npz", tests=0.1)
 
 
 @pytest.mark.parametrize(
