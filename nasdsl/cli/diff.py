@@ -10,6 +10,7 @@ import typer
 
 from nasdsl.cli import errors, options
 from nasdsl.diagnostics import NasError
+from nasdsl.diagnostics.quantities import grouped
 
 if TYPE_CHECKING:
     from nasdsl.space.choice import Choice
@@ -63,11 +64,10 @@ def command(
 
 def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> Iterator[str]:
     """The difference for people."""
-    from nasdsl.report.tables import number
     from nasdsl.space.diff import only_in
 
     if found.is_empty:
-        yield f"the same: {number(found.both)} architectures"
+        yield f"the same: {grouped(found.both)} architectures"
         return
     yield from _choices("-", found.lost)
     yield from _choices("+", found.gained)
@@ -83,9 +83,9 @@ def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> I
         ("+", "only in the second", found.architectures_gained),
     ]
     width = max(len(name) for _, name, _ in rows)
-    digits = max(len(number(count)) for *_, count in rows)
+    digits = max(len(grouped(count)) for *_, count in rows)
     for sign, name, count in rows:
-        yield f"{sign or ' '} {name:<{width}}  {number(count):>{digits}}"
+        yield f"{sign or ' '} {name:<{width}}  {grouped(count):>{digits}}"
     if found.networks is False:
         yield "the genotypes are the same, but not the networks that they stand for"
     for sign, wanted, one, other in (

@@ -12,6 +12,7 @@ import typer
 
 from nasdsl.cli import errors, files, networks, options
 from nasdsl.diagnostics import did_you_mean, failure
+from nasdsl.diagnostics.quantities import grouped
 
 if TYPE_CHECKING:
     from nasdsl.space.choice import Choice, Taken
@@ -61,7 +62,6 @@ def command(
     from nasdsl.language.modules import pick_space
     from nasdsl.language.narrow import Setup, narrow, prepare
     from nasdsl.operations import catalogue
-    from nasdsl.report.tables import number
 
     path = files.find_space(file)
     setup = Setup(catalogue(), options.limits(limits), options.parameters(settings))
@@ -87,7 +87,7 @@ def command(
         return
     files.write_whole(output, found.text, not_over=path)
     count = found.space.count()
-    print(f"wrote {output}: {number(count)} architecture{'' if count == 1 else 's'}")
+    print(f"wrote {output}: {grouped(count)} architecture{'' if count == 1 else 's'}")
 
 
 def read_assignments(

@@ -11,6 +11,7 @@ import typer
 
 from nasdsl.cli import options
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.quantities import duration
 
 if TYPE_CHECKING:
     from nasdsl.report.run_log import RunLog
@@ -56,7 +57,7 @@ def entry(run: RunLog) -> dict[str, Any]:
 def _show(runs: list[RunLog]) -> None:
     from rich.table import Table
 
-    from nasdsl.report.run_page import duration, figure
+    from nasdsl.report.run_page import figure
     from nasdsl.report.tables import show
 
     table = Table(box=None, pad_edge=False, header_style="")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.table import Table
 
-from nasdsl.report.tables import short
+from nasdsl.diagnostics.quantities import short
 
 if TYPE_CHECKING:
     from nasdsl.training.assess import Assessment

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nasdsl.diagnostics.quantities import grouped
+
 if TYPE_CHECKING:
     from nasdsl.searching.bench import Bench, Summary
     from nasdsl.searching.bench_supernet import SupernetBench
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
 
 def as_text(found: Bench) -> str:
     """The table, the best mean first."""
-    from nasdsl.report.progress import grouped
-
     wide = max(len("strategy"), *(len(s.strategy) for s in found.summaries))
     lines = [
         f"{found.space} on {found.table}: {grouped(str(found.architectures))} architectures, "

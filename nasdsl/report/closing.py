@@ -12,8 +12,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nasdsl.report.progress import genotype_text, grouped
-from nasdsl.report.tables import short
+from nasdsl.diagnostics.quantities import grouped, short
+from nasdsl.report.progress import genotype_text
 
 if TYPE_CHECKING:
     from nasdsl.exporting.export import ExportReport

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nasdsl.diagnostics import NasError, Span
+from nasdsl.diagnostics.quantities import grouped
 from nasdsl.report.drawing import Item, Key, Line, Link, Panel, Part, Picture, Row, Run, State, plain
 from nasdsl.report.drawing_lines import SHORT, Lines, arrows, line_width
 from nasdsl.report.drawing_structure import SIGNS, Atom, Candidate, Reader, ordered
 from nasdsl.report.drawing_words import Words, alternatives, joined
-from nasdsl.report.progress import grouped
 from nasdsl.space.choice import Choice, Taken
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import Node, Scope

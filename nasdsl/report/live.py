@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nasdsl.report.progress import Progress, grouped
+from nasdsl.diagnostics.quantities import duration, grouped
+from nasdsl.report.progress import Progress
 
 LEADING = 8
 """Choices that are shown, the most undecided first: these are what moves."""
@@ -116,8 +117,6 @@ def time_left(first: tuple[float, int] | None, epoch: Mapping[str, Any], epochs:
     >>> time_left((10.0, 1), {"epoch": 5, "seconds": 50.0}, 10)
     'about 50 s left'
     """
-    from nasdsl.report.run_page import duration
-
     if first is None or epoch.get("epoch", 0) <= first[1] or epochs <= epoch["epoch"]:
         return ""
     pace = (epoch["seconds"] - first[0]) / (epoch["epoch"] - first[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nasdsl.report.tables import short
+from nasdsl.diagnostics.quantities import short
 
 if TYPE_CHECKING:
     from nasdsl.exporting.profile import Comparison, Profile

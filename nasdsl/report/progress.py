@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from nasdsl.diagnostics.quantities import grouped, size_text
+
 if TYPE_CHECKING:
     from nasdsl.training.train import Epoch
 
@@ -87,11 +89,6 @@ class Progress:
             self._passing = False
 
 
-def grouped(number: int | str) -> str:
-    """``1 125``."""
-    return f"{int(number):,}".replace(",", " ")
-
-
 def genotype_text(genotype: Mapping[str, Any]) -> str:
     """A genotype on a line, for people.
 
@@ -102,14 +99,3 @@ def genotype_text(genotype: Mapping[str, Any]) -> str:
         f"{name} = {taken if isinstance(taken, str) else '[' + ', '.join(taken) + ']'}"
         for name, taken in genotype.items()
     )
-
-
-def size_text(bytes: int) -> str:
-    """
-    >>> size_text(3_250_585), size_text(512), size_text(41_000_000_000)
-    ('3.3 MB', '512 B', '41 GB')
-    """
-    for letter, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if bytes >= scale:
-            return f"{bytes / scale:.0f} {letter}" if bytes >= 10 * scale else f"{bytes / scale:.1f} {letter}"
-    return f"{bytes} B"

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasdsl.diagnostics.quantities import duration, grouped
 from nasdsl.report import charts
 from nasdsl.report.pareto import read_front
-from nasdsl.report.progress import genotype_text, grouped
+from nasdsl.report.progress import genotype_text
 from nasdsl.report.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -96,20 +97,6 @@ def facts(run: RunLog, space: Space) -> dict[str, str]:
             f"{figure(test['metric'])} on {test.get('examples')} held-out examples"
         )
     return found
-
-
-def duration(seconds: float) -> str:
-    """Time as people say it.
-
-    >>> duration(42), duration(125), duration(7384)
-    ('42 s', '2 min 5 s', '2 h 3 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def winner(run: RunLog, space: Space) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from nasdsl.diagnostics import Span
-from nasdsl.report.progress import grouped, size_text
+from nasdsl.diagnostics.quantities import grouped, short, size_text
 from nasdsl.space.conditions import guard_text
 from nasdsl.space.diagram import Diagram
 
@@ -43,27 +43,6 @@ def show(renderable: RenderableType) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def number(value: int | str) -> str:
-    """A whole number in groups of three.
-
-    >>> number(1076746950455072400)
-    '1 076 746 950 455 072 400'
-    """
-    return grouped(value)
-
-
-def short(value: int | float) -> str:
-    """A measure as people say it.
-
-    >>> short(52_345_678), short(6_330), short(512)
-    ('52.3 M', '6.33 k', '512')
-    """
-    for letter, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g} {letter}"
-    return f"{value:g}"
-
-
 def space_table(description: Mapping[str, Any], path: str = "") -> RenderableType:
     """A compiled space, from :meth:`Space.describe`."""
     head = Text.assemble((description["name"], "bold"), (f"  {path}" if path else "", "dim"))
@@ -76,8 +55,8 @@ def space_table(description: Mapping[str, Any], path: str = "") -> RenderableTyp
     facts.add_row("outputs", _tensors(description["outputs"]))
     if description["free"]:
         facts.add_row("free", ", ".join(f"{name} ≥ {least}" for name, least in description["free"].items()))
-    facts.add_row("choices", number(len(description["choices"])))
-    facts.add_row("architectures", Text(number(description["architectures"]), style="bold"))
+    facts.add_row("choices", grouped(len(description["choices"])))
+    facts.add_row("architectures", Text(grouped(description["architectures"]), style="bold"))
     facts.add_row("params", _range(description["params"]))
     facts.add_row("FLOPs", _range(description["flops"], " multiply-adds"))
     facts.add_row("memory", _range(description["memory"], "B of activations at once"))
@@ -149,7 +128,7 @@ def _some(labels: Sequence[str], most: int = 24) -> list[str]:
 def _cut(table: Table, rows: int, what: str) -> RenderableType:
     if rows <= ROWS:
         return table
-    return Group(table, Text(f"… and {number(rows - ROWS)} more {what}; --json has all", style="dim"))
+    return Group(table, Text(f"… and {grouped(rows - ROWS)} more {what}; --json has all", style="dim"))
 
 
 # --- stages -----------------------------------------------------------------------------------
@@ -195,8 +174,10 @@ def supernet_table(space: Space) -> RenderableType:
         params += cost
         if modules <= ROWS:
             scope = ".".join(s.label for s in space.graph.node(node).scope.path()[1:])
-            table.add_row(str(node), Text(scope), Text(call_text(call)), number(cost))
-    return Group(_cut(table, modules, "modules"), Text(f"{number(modules)} modules, {number(params)} params"))
+            table.add_row(str(node), Text(scope), Text(call_text(call)), grouped(cost))
+    return Group(
+        _cut(table, modules, "modules"), Text(f"{grouped(modules)} modules, {grouped(params)} params")
+    )
 
 
 def stored_modules(space: Space) -> Iterator[tuple[int, TorchCall, int]]:

@@ -8,6 +8,7 @@ import resource
 import torch
 
 from nasdsl.diagnostics import NasError, failure
+from nasdsl.diagnostics.quantities import size_text
 from nasdsl.searching.forecast import forecast_search
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import STRATEGIES, WeightSharing
@@ -51,28 +52,16 @@ def out_of_memory(
     if ghosts > 1:
         about += f" in {ghosts} ghost batches"
     now = takes(ghosts)
-    about += f": a step takes about {readable(now)}, and there are {readable(has)}"
+    about += f": a step takes about {size_text(now)}, and there are {size_text(has)}"
     parts = 2 * ghosts
     while takes(parts) > has and parts * 4 <= batch:
         parts *= 2
     ways = []
     if batch >= 2 * parts:
-        size = readable(takes(parts))
+        size = size_text(takes(parts))
         ways.append(f"`-c search.ghosts={parts}` runs a batch in as many parts and takes about {size}")
     ways.append(f"`-c search.batch={max(2, batch // parts)}` takes as much with smaller steps")
     single = takes(ghosts, "random")
     if single < 0.8 * now:
-        ways.append(f"a strategy that runs a single path, such as random, takes about {readable(single)}")
+        ways.append(f"a strategy that runs a single path, such as random, takes about {size_text(single)}")
     return failure("N989", about, "; ".join(ways))
-
-
-def readable(size: int) -> str:
-    """
-    >>> readable(3_250_000_000), readable(41_000)
-    ('3.2 GB', '41 kB')
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            value = size / unit
-            return f"{value:.1f} {name}" if value < 10 else f"{value:.0f} {name}"
-    return f"{size} bytes"

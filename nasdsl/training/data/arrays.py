@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.quantities import grouped
 from nasdsl.space.tensor import Shape
-from nasdsl.training.data.dataset import Array, ArrayData, Examples, checked_labels, grouped
+from nasdsl.training.data.dataset import Array, ArrayData, Examples, checked_labels
 from nasdsl.training.data.images import statistics
 from nasdsl.training.data.parts import check_classes, parts_of
 from nasdsl.training.data.settings import DataSettings

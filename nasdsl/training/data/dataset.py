@@ -135,12 +135,3 @@ def checked_labels(labels: Array, count: int, classes: int | None, where: str) -
             f"{where}: label {whole.max()} is out of range: there are {classes} classes, counted from 0",
         )
     return whole
-
-
-def grouped(number: int) -> str:
-    """A number as people read it.
-
-    >>> grouped(60000)
-    '60 000'
-    """
-    return f"{number:,}".replace(",", " ")

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.quantities import grouped
 from nasdsl.space.tensor import Shape
-from nasdsl.training.data.dataset import Array, ImageData, Images, grouped
+from nasdsl.training.data.dataset import Array, ImageData, Images
 from nasdsl.training.data.parts import check_classes, parts_of
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.objectives import Classification

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.quantities import grouped
 from nasdsl.space.tensor import Shape
-from nasdsl.training.data.dataset import Array, TableData, grouped
+from nasdsl.training.data.dataset import Array, TableData
 from nasdsl.training.data.parts import check_classes, parts_of
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.objectives import Classification, Objective, Regression

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.quantities import grouped
 from nasdsl.space.tensor import Shape
-from nasdsl.training.data.dataset import Array, TextData, grouped
+from nasdsl.training.data.dataset import Array, TextData
 from nasdsl.training.data.parts import Parts
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.objectives import NextToken
