@@ -9,9 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -142,37 +139,17 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Score]]:
 
     Raises what the first job that fails raises, and N1024 where a process dies.
     """
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield job, run_job(job)
-        return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
+    from nasdsl.searching.processes import in_processes
 
-    # Spawned, not forked: torch has started threads by now.
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        futures = {pool.submit(run_job, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise failure(
-            "N1024",
-            "a process that trained a candidate died",
-            "perhaps it was out of memory: fewer --workers need less; the same command goes on from where it was",
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+    yield from in_processes(_scored, _nothing, jobs, workers)
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches every process of the terminal: the first one says what there is to say.
-    signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))
-    options.use_threads(1)
+def _nothing() -> None:
+    """A job has all that its process needs."""
+
+
+def _scored(shared: None, job: Job) -> tuple[Job, Score]:
+    return job, run_job(job)
 
 
 def validating(task: Task, seed: int) -> Task:

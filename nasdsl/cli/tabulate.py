@@ -46,7 +46,7 @@ def command(
         nasdsl tabulate mine.nas -n 100 --epochs 10 -c lr=0.05 -o table.csv
     """
     space = options.load_space(file, settings, space_name, limits, config)
-    from nasdsl.searching.pool import cores
+    from nasdsl.searching.processes import cores
     from nasdsl.searching.tabulate import tabulate
     from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.recipe import Recipe

@@ -15,7 +15,7 @@ from typing import Any
 from nasdsl.diagnostics import failure
 from nasdsl.operations import catalogue
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.pool import cores, in_processes
+from nasdsl.searching.processes import cores, in_processes
 from nasdsl.searching.strategy import STRATEGIES, Strategy, WeightSharing, without_supernet
 from nasdsl.searching.table import Table
 from nasdsl.space import serialize

@@ -19,7 +19,7 @@ import torch
 from nasdsl.operations import catalogue
 from nasdsl.searching.interrupt import stopping
 from nasdsl.searching.journal import Unkept
-from nasdsl.searching.pool import cores, in_processes
+from nasdsl.searching.processes import cores, in_processes
 from nasdsl.searching.ranking import Agreement, agreement, kendall
 from nasdsl.searching.search import Search, make_strategy
 from nasdsl.searching.settings import SearchSettings, settings_type

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nasdsl.diagnostics import failure
 from nasdsl.operations import catalogue
-from nasdsl.searching.pool import in_processes
+from nasdsl.searching.processes import in_processes
 from nasdsl.searching.table import read_columns
 from nasdsl.space import serialize
 from nasdsl.space.choice import Genotype
@@ -74,7 +74,7 @@ def tabulate(
     rows = _read(path, space, wanted, seeds) if path.exists() else {}
     left = [genotype for genotype in wanted if genotype.text not in rows]
     setup = Setup(serialize.write(space), task, recipe, seeds)
-    for row in in_processes(_train, setup, left, min(workers, len(left))):
+    for row in in_processes(_train, setup, left, workers):
         rows[row.genotype.text] = row
         ordered = [rows[g.text] for g in wanted if g.text in rows]
         write_whole(path, as_csv(space, ordered).encode())
