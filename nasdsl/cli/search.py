@@ -130,6 +130,14 @@ def command(
     if chosen.search.drop_path:
         text = "search.drop_path does nothing: paths are dropped while a network is trained, not a supernet"
         errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
+    has_scans = any(node.operation == "scan" for node in space.graph.all_nodes())
+    if chosen.search.recurrent and not has_scans:
+        names = ", ".join(f"search.{name}" for name in chosen.search.recurrent)
+        text = f"{names}: nothing for it to act on, as the space has no scan"
+        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
+    if chosen.search.asgd:
+        text = "search.asgd does nothing: weights are averaged while a network is trained, not a supernet"
+        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
     progress = Progress(indent="")
     for note in found.notes if ranks.first else ():
         progress.say(note)

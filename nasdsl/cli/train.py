@@ -242,6 +242,12 @@ def _warn_of_what_does_nothing(network: Network, recipe: Recipe) -> None:
             "an auxiliary head is a second output: `return logits, aux`",
         ),
     )
-    for does, text, help in said:
+    acting = ", ".join(recipe.recurrent)
+    recurrent = (
+        bool(acting and not network.has_scans),
+        f"{acting}: nothing for it to act on, as this architecture has no scan",
+        "set it to 0, or take no notice",
+    )
+    for does, text, help in (*said, recurrent):
         if does:
             errors.show([Diagnostic("N1026", text, help=help, severity=Severity.WARNING)])

@@ -15,6 +15,17 @@ from nasdsl.exporting.blueprint import draw_blueprint
 from nasdsl.exporting.sizes import measure
 from nasdsl.exporting.structure import Key
 from nasdsl.operations.execute import bind, build_module
+from nasdsl.operations.recurrent import (
+    EMBEDDING,
+    Dropouts,
+    Scanned,
+    Scanning,
+    States,
+    last_scans,
+    multiplies,
+    on_state,
+    with_hidden_dropout,
+)
 from nasdsl.space.architecture import ZEROS, Architecture, Body, Step, first_output
 from nasdsl.space.branches import candidate_paths
 from nasdsl.space.choice import Genotype, Taken
@@ -87,11 +98,25 @@ class Network(nn.Module):
         """Without the batch axis."""
         return tuple(self.architecture.step(id).shape for _, id in self.architecture.outputs)
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    @property
+    def has_scans(self) -> bool:
+        """Whether it hands on states."""
+        return any(step.body is not None for step in self.architecture.steps)
+
+    def forward(
+        self,
+        *inputs: Tensor,
+        states: States | None = None,
+        dropouts: Dropouts = Dropouts(),  # noqa: B008
+    ) -> Tensor | tuple[Tensor, ...] | tuple[Tensor | tuple[Tensor, ...], Scanned]:
+        """The outputs. With ``states``, scans start from them, with zeros where they have none, and the result is the
+        outputs with what the scans came to; ``dropouts`` act then (:mod:`nasdsl.operations.recurrent`)."""
         values: dict[int, Tensor] = dict(zip(self.architecture.inputs, inputs, strict=True))
-        self._program.run(values, self.scans_as_operators)
-        outputs = tuple(values[id] for _, id in self.architecture.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        scanning = None if states is None else Scanning(states, dropouts)
+        self._program.run(values, self.scans_as_operators, scanning)
+        found = tuple(values[id] for _, id in self.architecture.outputs)
+        outputs = found[0] if len(found) == 1 else found
+        return outputs if scanning is None else (outputs, scanning.scanned)
 
     def inherit(self, weights: Weights) -> Network:
         """Copies weights from where ``weights`` finds them for a step, such as a supernet's; returns itself.
@@ -185,21 +210,28 @@ class Network(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Instruction:
-    """Calls ``run`` with the values of ``inputs``; afterwards nobody needs those of ``dead``."""
+    """Calls ``run`` with the values of ``inputs``, and before them the pass under way where it ``wants_scanning``;
+    afterwards nobody needs those of ``dead``."""
 
     run: Callable[..., Tensor]
     inputs: tuple[int, ...]
     output: int
     dead: tuple[int, ...] = ()
     scan: _ScanProgram | None = None
+    wants_scanning: bool = False
 
 
 class _Program:
     """The steps of an architecture in order, bound to the network's modules."""
 
     def __init__(
-        self, network: Network, steps: Sequence[Step] | None = None, kept: frozenset[int] = frozenset()
+        self,
+        network: Network,
+        steps: Sequence[Step] | None = None,
+        kept: frozenset[int] = frozenset(),
+        scan: Step | None = None,
     ) -> None:
+        """That of the network, or of what ``scan`` repeats."""
         architecture = network.architecture
         if steps is None:
             steps = network.blueprint.structure.steps
@@ -213,17 +245,24 @@ class _Program:
         for id, position in last.items():
             if id in made and id not in kept:
                 dying.setdefault(position, []).append(id)
+        self.last = frozenset() if scan is not None else last_scans(steps)
         self.instructions = [
-            _instruction(network, step, tuple(dying.get(position, ())))
+            _instruction(network, step, tuple(dying.get(position, ())), scan)
             for position, step in enumerate(steps)
             if step.operation not in ("input", "element", "state")
         ]
 
-    def run(self, values: dict[int, Tensor], scans_as_operators: bool) -> None:
+    def run(self, values: dict[int, Tensor], scans_as_operators: bool, scanning: Scanning | None) -> None:
         """Adds the value of every step to ``values``, and drops what is no longer needed."""
         for instruction in self.instructions:
             if instruction.scan is not None:
-                values[instruction.output] = instruction.scan.run(values, scans_as_operators)
+                is_last = instruction.output in self.last
+                values[instruction.output] = instruction.scan.run(
+                    values, scans_as_operators, scanning, is_last
+                )
+            elif instruction.wants_scanning:
+                given = [values[id] for id in instruction.inputs]
+                values[instruction.output] = instruction.run(scanning, *given)
             else:
                 given = [values[id] for id in instruction.inputs]
                 values[instruction.output] = instruction.run(*given)
@@ -232,31 +271,46 @@ class _Program:
 
 
 class _ScanProgram:
-    """A loop over axis 1 of a sequence; its states start at zeros."""
+    """A loop over axis 1 of a sequence; its states start at zeros, or at what the pass has for them. ``inside`` another
+    one's body it always starts at zeros."""
 
-    def __init__(self, network: Network, step: Step, body: Body) -> None:
+    def __init__(self, network: Network, step: Step, body: Body, inside: bool) -> None:
         self.step = step
         self.body = body
+        self.inside = inside
         kept = frozenset({*body.new_states, body.output, body.element, *body.states})
-        self.program = _Program(network, body.steps, kept)
+        self.program = _Program(network, body.steps, kept, step)
         self.states = [inner.shape for id in body.states for inner in body.steps if inner.id == id]
 
-    def run(self, values: Mapping[int, Tensor], as_operator: bool) -> Tensor:
+    def run(
+        self, values: Mapping[int, Tensor], as_operator: bool, scanning: Scanning | None, is_last: bool
+    ) -> Tensor:
+        own = None if self.inside else scanning
         sequence = values[self.step.inputs[0]]
+        if own is not None:
+            sequence = own.read(sequence)
         states = [_zeros(sequence, self.step.instance.inputs[0], shape) for shape in self.states]
         if as_operator:
             return self._operator(values, sequence, states)
+        if own is not None:
+            states = own.start(self.step.id, states)
         outputs = []
         for t in range(sequence.shape[1]):
-            states, output = self._turn(values, sequence[:, t], states, False)
+            states, output = self._turn(values, sequence[:, t], states, False, scanning)
             outputs.append(output)
-        return torch.stack(outputs, 1)
+        stacked = torch.stack(outputs, 1)
+        return stacked if own is None else own.end(self.step.id, states, stacked, is_last)
 
     def _turn(
-        self, values: Mapping[int, Tensor], element: Tensor, states: Sequence[Tensor], as_operator: bool
+        self,
+        values: Mapping[int, Tensor],
+        element: Tensor,
+        states: Sequence[Tensor],
+        as_operator: bool,
+        scanning: Scanning | None = None,
     ) -> tuple[list[Tensor], Tensor]:
         inner = {**values, self.body.element: element, **dict(zip(self.body.states, states, strict=True))}
-        self.program.run(inner, as_operator)
+        self.program.run(inner, as_operator, scanning)
         return [inner[id] for id in self.body.new_states], inner[self.body.output]
 
     def _operator(self, values: Mapping[int, Tensor], sequence: Tensor, states: list[Tensor]) -> Tensor:
@@ -280,18 +334,24 @@ class _ScanProgram:
         return result
 
 
-def _instruction(network: Network, step: Step, dead: tuple[int, ...]) -> _Instruction:
+def _instruction(network: Network, step: Step, dead: tuple[int, ...], scan: Step | None) -> _Instruction:
+    """What runs a step: one of the network itself, or of what ``scan`` repeats."""
     if step.operation == ZEROS:
         given, wanted = step.instance.inputs[0], step.shape
         return _Instruction(lambda x: _zeros(x, given, wanted), step.inputs, step.id, dead)
     if step.body is not None:
-        return _Instruction(_never, step.inputs, step.id, dead, _ScanProgram(network, step, step.body))
+        return _Instruction(
+            _never, step.inputs, step.id, dead, _ScanProgram(network, step, step.body, scan is not None)
+        )
     operation = network.catalogue[step.operation]
     call = operation.torch(step.instance)
     if call.kind == "module":
         module = network.module_of(step)
         assert module is not None
-        return _Instruction(module, step.inputs, step.id, dead)
+        dropping = _dropping(step, module, scan)
+        return _Instruction(
+            dropping or module, step.inputs, step.id, dead, wants_scanning=dropping is not None
+        )
     function = bind(call)
     if step.id in network.paths:
         function = _with_drop_path(network, function, network.paths[step.id])
@@ -299,6 +359,23 @@ def _instruction(network: Network, step: Step, dead: tuple[int, ...]) -> _Instru
         return _Instruction(function, step.inputs, step.id, dead)
     lender, name = network.module_of(step), operation.borrows
     return _Instruction(lambda *given: function(*given, getattr(lender, name)), step.inputs, step.id, dead)
+
+
+def _dropping(step: Step, module: nn.Module, scan: Step | None) -> Callable[..., Tensor] | None:
+    """A module where dropouts act, as a function of the pass under way and its inputs; None for others."""
+    if scan is None:
+        if step.operation != EMBEDDING:
+            return None
+        vocabulary = step.instance.settings["vocab"]
+
+        def embed(scanning: Scanning | None, tokens: Tensor) -> Tensor:
+            vectors: Tensor = module(tokens)
+            return vectors if scanning is None else scanning.embedded(tokens, vectors, vocabulary)
+
+        return embed
+    assert scan.body is not None
+    places = on_state(scan.body).get(step.id)
+    return with_hidden_dropout(module, scan.id, places) if places and multiplies(module) else None
 
 
 def _with_drop_path(

@@ -54,7 +54,20 @@ def build_module(
     # Modules of our own have no `device` of their own, so that exported code stays short.
     with torch.device(device if device is not None else torch.get_default_device()):
         module: nn.Module = resolve(call.target)(*args, **kwargs)
+        reset_embeddings(module)
     return module if dtype is None else module.to(dtype)
+
+
+EMBEDDED = 0.1
+
+
+@torch.no_grad()
+def reset_embeddings(module: nn.Module) -> None:
+    """Draws embeddings from [-0.1, 0.1], as language models do (AWD-LSTM, DARTS). Torch's deviation of 1 gives logits in
+    the tens where the embedding is the output layer too."""
+    for inner in module.modules():
+        if isinstance(inner, nn.Embedding):
+            inner.weight.uniform_(-EMBEDDED, EMBEDDED)
 
 
 def bind(call: TorchCall) -> Callable[..., Tensor]:

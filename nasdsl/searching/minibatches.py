@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -17,11 +19,17 @@ class Minibatches:
     ``weights`` is the half that weights are trained on, ``held_out`` the one for the architecture, rewards and scores.
     """
 
-    def __init__(self, task: Task, settings: SearchSettings, device: torch.device) -> None:
+    def __init__(
+        self, task: Task, settings: SearchSettings, device: torch.device, *, carried: bool = True
+    ) -> None:
+        """Where nothing is ``carried``, a text is shuffled like anything else."""
         self.size = settings.search.batch
         self.seed = settings.seed
         self.device = device
         self.weights, self.held_out = task.halves(settings.seed)
+        if not carried:
+            self.weights = replace(self.weights, carried=False)
+            self.held_out = replace(self.held_out, carried=False)
         if settings.channels_last:
             self.weights, self.held_out = self.weights.channels_last(), self.held_out.channels_last()
         self._pass: tuple[tuple[str, int, int] | None, list[Tensor]] = (None, [])

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from nasdsl.operations.recurrent import States
 from nasdsl.searching.minibatches import Minibatches
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Path, Ranking, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet, recalibrate
+from nasdsl.supernet.supernet import Relaxed
 from nasdsl.training.device import autocast
-from nasdsl.training.outputs import Outputs
 from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.seeds import seeded
 from nasdsl.training.split import Split, joined
 from nasdsl.training.tasks import Objective
 from nasdsl.training.train import Evaluation, evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class OfGenotype:
+    """The sub-network of a genotype in a supernet, as something to call."""
+
+    supernet: Supernet
+    genotype: Relaxed
+
+    @property
+    def has_scans(self) -> bool:
+        return self.supernet.has_scans
+
+    def __call__(self, *inputs: Tensor, states: States | None = None) -> Any:
+        return self.supernet(*inputs, genotype=self.genotype, states=states)
 
 
 class Scorer:
@@ -61,13 +80,8 @@ class Scorer:
 
     def evaluate(self, path: Path, split: Split) -> Evaluation:
         """A path as the supernet is: in training or in evaluation mode."""
-
-        def model(*inputs: Tensor) -> Outputs:
-            outputs: Outputs = self.supernet(*inputs, genotype=path.genotype)
-            return outputs
-
         return evaluate(
-            model,
+            OfGenotype(self.supernet, path.genotype),
             split,
             self.objective,
             batch=self.settings.ranking_batch,

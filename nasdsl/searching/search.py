@@ -227,7 +227,7 @@ class Search:
             batch_norm=self.strategy.batch_norm,
             channels_last=settings.channels_last,
         )
-        self.batches = Minibatches(task, settings, device)
+        self.batches = Minibatches(task, settings, device, carried=self.supernet.has_scans)
         self.scorer = Scorer(
             self.strategy, self.supernet, self.batches, task.objective, settings, device, ranks
         )
@@ -286,6 +286,7 @@ class Search:
         while progress.step < len(order):
             i = progress.step
             step = epoch * len(order) + i
+            self.steps.start_streams(weights=i == 0, held_out=i % len(other) == 0)
             training, held_out = batches.weights.take(order[i]), batches.held_out.take(other[i % len(other)])
             self.steps.minibatch_step(step, training, held_out, self.rate(step))
             progress.step += 1
@@ -399,7 +400,8 @@ class Search:
             "history": [trial.as_json() for trial in self.history],
         }
         weights = self.steps.weights.tensors(self.made())
-        self.journal.save(self.at(), weights | prefixed("strategy", tensors), state)
+        held_out = prefixed("held_out", self.steps.held_out.tensors(self.ranks))
+        self.journal.save(self.at(), weights | held_out | prefixed("strategy", tensors), state)
         self.cadence.restart()
 
     def roll_back(self, diverged: Diverged) -> None:
@@ -421,6 +423,7 @@ class Search:
             return False
         tensors, state = found
         self.steps.weights.restore(tensors)
+        self.steps.held_out.restore(under("held_out", tensors))
         self.steps.weights.watch.start(state["weights"])
         self.steps.architecture.start(state["architecture"])
         self.strategy.restore((under("strategy", tensors), state["strategy"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +17,14 @@ from nasdsl.searching.strategy import Bilevel, Path, RewardDriven, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet
 from nasdsl.training.augment import augmented
+from nasdsl.training.carried import Carried, Rows
 from nasdsl.training.device import autocast
 from nasdsl.training.optimizers import set_learning_rate
 from nasdsl.training.outputs import Outputs, answer
 from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.seeds import generator, seeded
 from nasdsl.training.split import Split
-from nasdsl.training.step import Pass, Stepper, part_of
+from nasdsl.training.step import Pass, Stepper, part_of, part_rows
 from nasdsl.training.tasks import Task
 from nasdsl.training.train import Evaluation
 from nasdsl.training.watch import Watch
@@ -60,11 +62,21 @@ class Steps:
             precision=settings.precision,
             about="training the weights",
             ranks=ranks,
+            carried=batches.weights.in_streams,
         )
         self.cost = expected_cost(supernet.space, settings, strategy)
+        self.held_out = Carried(batches.held_out.in_streams and supernet.has_scans)
+        """The state of the streams of the half that the architecture is learned on."""
         self.architecture = Watch(device, "training the architecture parameters")
         self.digest = 0
         """Of all that was run, to compare between processes."""
+
+    def start_streams(self, *, weights: bool, held_out: bool) -> None:
+        """A pass over the text of one half or the other begins anew."""
+        if weights:
+            self.weights.carried.start_streams()
+        if held_out:
+            self.held_out.start_streams()
 
     def minibatch_step(self, step: int, training: Split, held_out: Split, rate: float) -> None:
         """A weight step on a minibatch of one half, and an architecture step on one of the other, where the strategy
@@ -87,10 +99,11 @@ class Steps:
     def architecture_step(self, batch: Split, step: int, training: Split, rate: float) -> None:
         """One update of what the strategy learns; the weights stay as they are. ``training`` is the minibatch of the
         weight step that it goes with."""
-        strategy, metric = self.strategy, torch.zeros(())
+        strategy, metric, held_out = self.strategy, torch.zeros(()), batch
 
         def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
-            value = self._architecture_loss(path, batch, smoothing, step)
+            carried = self.held_out if batch is held_out else self.weights.carried
+            value = self._architecture_loss(path, batch, smoothing, step, carried)
             self.architecture.check(value, step, lambda: genotype_text(path))
             return value if self.cost is None else value + self.cost(path).to(value)
 
@@ -105,6 +118,7 @@ class Steps:
         else:
             with self.supernet.frozen():
                 value = strategy.architecture_step(self.supernet, loss)
+        self.held_out.go_on(len(held_out))
         self.architecture.add(torch.tensor(value), metric, step)
 
     def reward_step(self, epoch: int, number: int) -> float:
@@ -126,10 +140,10 @@ class Steps:
 
     # --- parts -----------------------------------------------------------------------------------
 
-    def outputs(self, path: Path, *inputs: Tensor) -> Outputs:
-        """What a path through the supernet gives."""
+    def outputs(self, path: Path, *inputs: Tensor, **scanning: Any) -> Any:
+        """What a path through the supernet gives, with what its scans came to where they are told what to start from."""
         self.digest = zlib.crc32(genotype_text(path).encode(), self.digest)
-        outputs: Outputs = self.supernet(
+        return self.supernet(
             *inputs,
             genotype=path.genotype,
             gates=path.gates,
@@ -138,12 +152,14 @@ class Steps:
             among=path.among,
             share=path.share,
             join=path.join,
+            **scanning,
         )
-        return outputs
 
-    def _architecture_loss(self, path: Path, batch: Split, smoothing: float, step: int) -> Tensor:
+    def _architecture_loss(
+        self, path: Path, batch: Split, smoothing: float, step: int, carried: Carried
+    ) -> Tensor:
         """The mean loss over a minibatch in the same ghost batches as a weight step's. Passes of one step drop the same
-        units: where they are compared, they differ in the weights alone."""
+        units and start from the same states: where they are compared, they differ in the weights alone."""
         ranks, parts = self.ranks, self.weights.parts
         path = replicated(path, ranks)
         value = torch.zeros((), device=self.device)
@@ -151,22 +167,37 @@ class Steps:
             seen = part_of(batch, part, parts)
             chance = seeded(self.settings.seed, "architecture", step, part)
             with chance, autocast(self.device, self.settings.precision):
-                outputs = answer(self.objective, self.outputs(path, *seen.inputs))
+                found = self._scanned(path, seen, carried, part_rows(len(batch), part, parts))
+                outputs = answer(self.objective, found)
                 loss = self.objective.loss(outputs, seen.targets, smoothing)
             value = value + loss * (len(seen) / len(batch))
         return ranks.summed(value)
+
+    def _scanned(self, path: Path, seen: Split, carried: Carried, rows: Rows) -> Outputs:
+        """The outputs for a part of a minibatch, its streams being where ``carried`` has them."""
+        outputs: Outputs
+        if not self.supernet.has_scans:
+            outputs = self.outputs(path, *seen.inputs)
+            return outputs
+        outputs, scanned = self.outputs(
+            path, *seen.inputs, states=carried.before(rows), dropouts=self.settings.search.dropouts
+        )
+        if carried is self.held_out:
+            carried.after(0, rows, scanned.states)
+        return outputs
 
     def _pass(self, path: Path, batch: Split, share: float) -> Pass:
         def penalty() -> Tensor:
             return path.l2 * self.supernet.half_squared_norm(path.genotype)
 
         return Pass(
-            lambda *inputs: self.outputs(path, *inputs),
+            lambda *inputs, **scanning: self.outputs(path, *inputs, **scanning),
             part_of(batch, *path.part),
             share if path.weight is None else path.weight,
             penalty if path.l2 else None,
             lambda: genotype_text(path),
             path.teacher,
+            part_rows(len(batch), *path.part),
         )
 
     def _augmented(self, batch: Split, step: int) -> Split:

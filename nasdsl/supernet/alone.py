@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from nasdsl.operations.execute import bind, build_module
+from nasdsl.operations.recurrent import Dropouts, Scanned, Scanning, States
 from nasdsl.space.architecture import Step
 from nasdsl.space.choice import Taken
 from nasdsl.space.space import Space
@@ -32,6 +34,7 @@ class Alone(nn.Module):
         self.weights = nn.Module()
         self._modules_of: dict[int, nn.Module] = {}
         architecture = space.architecture(genotype)
+        self._has_scans = any(step.body is not None for step in architecture.steps)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._plan = make_plan(architecture, self._bind)
@@ -54,14 +57,36 @@ class Alone(nn.Module):
         return self._observed(step, self._modules_of[owner])
 
     def _observed(self, step: Step, run: Run) -> Run:
-        def observed(*inputs: Tensor) -> Tensor:
-            if self.observe is not None:
-                self.observe(step, inputs)
-            return run(*inputs)
+        return Observed(self, step, run)
 
-        return observed
+    @property
+    def has_scans(self) -> bool:
+        """Whether it hands on states."""
+        return self._has_scans
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(
+        self,
+        *inputs: Tensor,
+        states: States | None = None,
+        dropouts: Dropouts = Dropouts(),  # noqa: B008
+    ) -> Tensor | tuple[Tensor, ...] | tuple[Tensor | tuple[Tensor, ...], Scanned]:
+        """The outputs; with ``states``, as :meth:`nasdsl.supernet.supernet.Supernet.forward` has it."""
         dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        outputs = self._plan(inputs, Context({}, GATINGS["multiply"](), dtype))
-        return outputs if len(outputs) > 1 else outputs[0]
+        scanning = None if states is None else Scanning(states, dropouts)
+        found = self._plan(inputs, Context({}, GATINGS["multiply"](), dtype, scanning=scanning))
+        outputs = found if len(found) > 1 else found[0]
+        return outputs if scanning is None else (outputs, scanning.scanned)
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Runs a step (``full`` is its module, where it has one) where its network's observer sees it."""
+
+    network: Alone
+    step: Step
+    full: Run
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        if self.network.observe is not None:
+            self.network.observe(self.step, inputs)
+        return self.full(*inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasdsl.operations.recurrent import (
+    EMBEDDING,
+    Scanning,
+    last_scans,
+    multiplies,
+    on_state,
+    with_hidden_dropout,
+)
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
@@ -28,9 +36,19 @@ Run = Callable[..., Tensor]
 
 class Context:
     """What is known only when a plan runs: the gates, how they act, the weights of a mixture, the dtype and layout of what
-    is made from nothing (zeros), and the sizes of free dimensions."""
+    is made from nothing (zeros), the sizes of free dimensions, and what scans start from."""
 
-    __slots__ = ("_others", "_vectors", "blend", "channels_last", "dtype", "gates", "gating", "sizes")
+    __slots__ = (
+        "_others",
+        "_vectors",
+        "blend",
+        "channels_last",
+        "dtype",
+        "gates",
+        "gating",
+        "scanning",
+        "sizes",
+    )
 
     def __init__(
         self,
@@ -39,8 +57,10 @@ class Context:
         dtype: torch.dtype,
         channels_last: bool = False,
         blend: Blend | None = None,
+        scanning: Scanning | None = None,
     ) -> None:
         self.blend = blend
+        self.scanning = scanning
         self.gates = gates
         self.gating = gating
         self.dtype = dtype
@@ -142,7 +162,7 @@ def make_plan(architecture: Architecture, bind: Callable[[Step], Run], calling: 
     outputs = [id for _, id in architecture.outputs]
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
-    calls = _calls(architecture.steps, keep, slots, recorded, calling)
+    calls = _calls(architecture.steps, keep, slots, recorded, calling, Level(last_scans(architecture.steps)))
     shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
     for id in architecture.inputs:
         slots.setdefault(id, len(slots))
@@ -157,12 +177,23 @@ def make_plan(architecture: Architecture, bind: Callable[[Step], Run], calling: 
     )
 
 
+@dataclass(frozen=True)
+class Level:
+    """Where a list of steps is run: by the network itself, whose ``last`` scans no other follows, or by ``scan`` at each
+    turn, which has steps whose inputs at ``places`` rest on its state."""
+
+    last: frozenset[int] = frozenset()
+    scan: int | None = None
+    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+
 def _calls(
     steps: Sequence[Step],
     keep: set[int],
     slots: dict[int, int],
     bind: Callable[[Step], Run],
     calling: Calling,
+    level: Level,
 ) -> list[Call]:
     reads = [_reads(step) for step in steps]
     own = {step.id for step in steps}
@@ -180,7 +211,7 @@ def _calls(
         slot = slots.setdefault(step.id, len(slots))
         if step.operation in ("input", "element", "state"):
             continue
-        run, wants_context = _run(step, bind, calling)
+        run, wants_context = _run(step, bind, calling, level)
         dead = tuple(slots[id] for id in dying.get(position, ()))
         calls.append(Call(run, tuple(slots[id] for id in _given(step)), slot, dead, wants_context))
     return calls
@@ -202,7 +233,7 @@ def _outside(body: Body) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id for id in ids if id not in inside))
 
 
-def _run(step: Step, bind: Callable[[Step], Run], calling: Calling) -> tuple[Run, bool]:
+def _run(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> tuple[Run, bool]:
     if isinstance(step, Node):
         return NodeRun(step, bind, calling.kernels), True
     if isinstance(step, Selected):
@@ -224,8 +255,13 @@ def _run(step: Step, bind: Callable[[Step], Run], calling: Calling) -> tuple[Run
     if step.operation == ZEROS:
         return _zeros(step.shape), True
     if step.body is not None:
-        return _scan(step, step.body, bind, calling), True
+        return _scan(step, step.body, bind, calling, level), True
     run = bind(step)
+    if step.operation == EMBEDDING and level.scan is None:
+        return _embedding(run, step.instance.settings["vocab"]), True
+    if level.scan is not None and step.id in level.places and multiplies(run):
+        dropping = with_hidden_dropout(run, level.scan, level.places[step.id])
+        return lambda context, *inputs: dropping(context.scanning, *inputs), True
     return (fast_norm(run) if calling.kernels and isinstance(run, _BatchNorm) else run), False
 
 
@@ -241,7 +277,7 @@ def _segment(step: Segment, bind: Callable[[Step], Run], calling: Calling) -> Ru
         return run
 
     slots = {id: slot for slot, id in enumerate(step.inputs)}
-    calls = _calls(steps, set(node.inputs), slots, recorded, calling)
+    calls = _calls(steps, set(node.inputs), slots, recorded, calling, Level())
     read = [slots[id] for id in node.inputs]
 
     def first(context: Context, *inputs: Tensor) -> list[Tensor]:
@@ -305,20 +341,30 @@ def _sizes(dims: Sequence[Dim], context: Context) -> list[int]:
     return [int(dim.at(context.sizes)) if isinstance(dim, Size) else dim for dim in dims]
 
 
-def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling) -> Run:
-    """A loop over axis 1 of the first input; the states start at zeros."""
+def _embedding(run: Run, vocabulary: int) -> Run:
+    def embed(context: Context, tokens: Tensor) -> Tensor:
+        vectors = run(tokens)
+        return vectors if context.scanning is None else context.scanning.embedded(tokens, vectors, vocabulary)
+
+    return embed
+
+
+def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling, level: Level) -> Run:
+    """A loop over axis 1 of the first input; the states start at zeros, or at what the pass has for them."""
     slots: dict[int, int] = {}
     outside = _outside(body)
     for id in (body.element, *body.states, *outside):
         slots[id] = len(slots)
     keep = {*body.new_states, body.output, body.element, *body.states}
-    calls = _calls(body.steps, keep, slots, bind, calling)
+    calls = _calls(body.steps, keep, slots, bind, calling, Level(scan=step.id, places=on_state(body)))
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)
+    own = level.scan is None  # not a scan in another one's body
 
     def run(context: Context, *given: Tensor) -> Tensor:
-        sequence = given[0]
+        scanning = context.scanning if own else None
+        sequence = given[0] if scanning is None else scanning.read(given[0])
         values: list[Any] = [None] * len(slots)
         for id, tensor in zip(outside, given[first:], strict=True):
             values[slots[id]] = tensor
@@ -327,6 +373,8 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling)
             torch.zeros((size, *_sizes(shape.dims, context)), dtype=context.dtype, device=sequence.device)
             for shape in shapes
         ]
+        if scanning is not None:
+            states = scanning.start(step.id, states)
         outputs: list[Tensor] = []
         for element in sequence.unbind(1):
             values[slots[body.element]] = element
@@ -335,6 +383,9 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling)
             execute(calls, values, context)
             states = [values[slots[id]] for id in body.new_states]
             outputs.append(values[slots[body.output]])
-        return torch.stack(outputs, 1)
+        stacked = torch.stack(outputs, 1)
+        if scanning is None:
+            return stacked
+        return scanning.end(step.id, states, stacked, step.id in level.last)
 
     return run

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasdsl.operations.execute import bind, build_module
+from nasdsl.operations.recurrent import Dropouts, Scanned, Scanning, States
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Instance, TorchCall
@@ -110,6 +111,11 @@ class Supernet(nn.Module):
         """That of the weights; in a space without weights the one asked for."""
         return next((p.dtype for p in self.weights.parameters()), self._dtype)
 
+    @property
+    def has_scans(self) -> bool:
+        """Whether any architecture hands on states."""
+        return any(node.operation == "scan" for node in self.space.graph.all_nodes())
+
     # --- running ---------------------------------------------------------------------------------
 
     def forward(
@@ -122,7 +128,9 @@ class Supernet(nn.Module):
         among: Mapping[str, tuple[int, ...]] | None = None,
         share: int = 1,
         join: Join = "sum",
-    ) -> Tensor | tuple[Tensor, ...]:
+        states: States | None = None,
+        dropouts: Dropouts = Dropouts(),  # noqa: B008
+    ) -> Tensor | tuple[Tensor, ...] | tuple[Tensor | tuple[Tensor, ...], Scanned]:
         """The outputs of a genotype's sub-network (one tensor, or a tuple where the space returns several).
 
         ``inputs`` are [N, …] in the order of the space's inputs. ``gates`` are [K] for some choices of tensors, and
@@ -133,15 +141,35 @@ class Supernet(nn.Module):
         With ``mixture``, the weights [K] of every choice, all candidates run and are blended
         (:mod:`nasdsl.supernet.mixture`); ``among`` says for some choices which candidates run at all, and ``share``
         in one of how many parts of the channels (:mod:`nasdsl.supernet.partial`). There is no genotype then, and no gate. Raises NasError (N506) where candidates can't be blended.
+
+        With ``states``, scans start from them, with zeros where they have none of that scan and size, and the result is
+        the outputs with what the scans came to. ``dropouts`` act then (:mod:`nasdsl.operations.recurrent`).
         """
+        scanning = None if states is None else Scanning(states, dropouts)
+        outputs = self._outputs(inputs, genotype, gates, gating, mixture, among or {}, share, join, scanning)
+        return outputs if scanning is None else (outputs, scanning.scanned)
+
+    def _outputs(
+        self,
+        inputs: tuple[Tensor, ...],
+        genotype: Relaxed | None,
+        gates: Mapping[str, Tensor] | None,
+        gating: str,
+        mixture: Mapping[str, Tensor] | None,
+        among: Mapping[str, tuple[int, ...]],
+        share: int,
+        join: Join,
+        scanning: Scanning | None,
+    ) -> Tensor | tuple[Tensor, ...]:
         if mixture is not None:
-            return self._run(inputs, self._mixture_plan(among or {}, share), blend=Blend(self.space, mixture))
+            blend = Blend(self.space, mixture)
+            return self._run(inputs, self._mixture_plan(among, share), blend=blend, scanning=scanning)
         assert genotype is not None, "either a genotype or a mixture is run"
         # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.
         plan = self.plan(
             genotype, tuple(gates or ()), keep_absent=bool(gates) and gating == "ones_for_others", join=join
         )
-        return self._run(inputs, plan, gates or {}, gating)
+        return self._run(inputs, plan, gates or {}, gating, scanning=scanning)
 
     def _run(
         self,
@@ -150,12 +178,13 @@ class Supernet(nn.Module):
         gates: Mapping[str, Tensor] | None = None,
         gating: str = "multiply",
         blend: Blend | None = None,
+        scanning: Scanning | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         if self.channels_last:
             inputs = tuple(
                 x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
             )
-        context = Context(gates or {}, GATINGS[gating](), self.dtype, self.channels_last, blend)
+        context = Context(gates or {}, GATINGS[gating](), self.dtype, self.channels_last, blend, scanning)
         outputs = plan(inputs, context)
         return outputs[0] if len(outputs) == 1 else outputs
 

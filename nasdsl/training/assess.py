@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nasdsl.training.answered import answered
 from nasdsl.training.device import autocast
 from nasdsl.training.objectives import Several
 from nasdsl.training.outputs import Outputs, answer
@@ -67,9 +68,9 @@ def assess(
     taken: list[Tensor] = []
     several: list[Tensor] = []
     loss, classes = 0.0, 0
-    for part in split.batches(batch):
+    for part, found in answered(model, split, batch, precision):
+        outputs = answer(objective, found)
         with autocast(split.device, precision):
-            outputs = answer(objective, model(*part.inputs))
             loss += float(objective.loss(outputs, part.targets)) * len(part)
         scores.append(objective.metric(outputs, part.targets).double().cpu())
         if classifies and isinstance(outputs, Tensor):

@@ -1,6 +1,7 @@
 """Recipes: how weights are trained, as configuration. What the fields do stands in the files that they name:
 :mod:`~nasdsl.training.optimizers`, :mod:`~nasdsl.training.schedule`, :mod:`~nasdsl.training.average`,
-:mod:`~nasdsl.training.outputs`, :mod:`~nasdsl.training.augment`."""
+:mod:`~nasdsl.training.outputs`, :mod:`~nasdsl.training.augment`, :mod:`~nasdsl.operations.recurrent`,
+:mod:`~nasdsl.training.regularisation`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,18 @@ from typing import Literal
 
 from pydantic import Field
 
+from nasdsl.operations.recurrent import Dropouts
 from nasdsl.training.config import Config
+
+RECURRENT = (
+    "dropout_words",
+    "dropout_embedding",
+    "dropout_input",
+    "dropout_hidden",
+    "dropout_output",
+    "activity",
+    "slowness",
+)
 
 
 class Recipe(Config):
@@ -31,11 +43,13 @@ class Recipe(Config):
         description="learning rate at the start; 0.1 with batch norm and sgd, about 1e-3 with adamw",
     )
     lr_end: float = Field(
-        default=0.0, ge=0, description="learning rate at the end of cosine, linear and each restart"
+        default=0.0,
+        ge=0,
+        description="learning rate at the end of cosine, linear and each restart; the least of exponential",
     )
-    schedule: Literal["cosine", "linear", "constant", "step", "restarts"] = Field(
+    schedule: Literal["cosine", "linear", "constant", "step", "restarts", "exponential"] = Field(
         default="cosine",
-        description="how the learning rate goes from lr to lr_end, step by step; step and restarts have fields of their own",
+        description="how the learning rate goes from lr to lr_end, step by step; step, restarts and exponential have fields of their own",
     )
     warmup: float = Field(
         default=0.0, ge=0, description="epochs in which the learning rate rises from 0 first"
@@ -43,7 +57,12 @@ class Recipe(Config):
     drops: tuple[float, ...] = Field(
         default=(), description="schedule step: the epochs at which the learning rate is multiplied by drop"
     )
-    drop: float = Field(default=0.1, gt=0, le=1, description="schedule step: what it is multiplied by")
+    drop: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="schedule step: what it is multiplied by; exponential: what every epoch, from the first of drops on",
+    )
     period: float = Field(
         default=10.0, gt=0, description="schedule restarts: epochs of the first cosine (T0 of SGDR)"
     )
@@ -92,6 +111,45 @@ class Recipe(Config):
         lt=1,
         description="how slowly a moving average of the weights, which is what is kept, forgets; 0 keeps the last weights",
     )
+    asgd: int = Field(
+        default=0,
+        ge=0,
+        description="once the validation loss was no better for so many epochs, the mean of the weights of all later steps is what is kept (NT-ASGD); 0 is off",
+    )
+    dropout_words: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="recurrent networks: chance that a word's whole vector is dropped",
+    )
+    dropout_embedding: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="recurrent networks: of features that an embedding gives, the same at all times of a segment, as all that follow",
+    )
+    dropout_input: float = Field(
+        default=0.0, ge=0, lt=1, description="recurrent networks: of features that a scan reads"
+    )
+    dropout_hidden: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="recurrent networks: of features that rest on a scan's state, where a matrix reads them",
+    )
+    dropout_output: float = Field(
+        default=0.0, ge=0, lt=1, description="recurrent networks: of features that the last scan gives"
+    )
+    activity: float = Field(
+        default=0.0,
+        ge=0,
+        description="recurrent networks: weight of the mean square of what the last scan gives (alpha of AWD-LSTM)",
+    )
+    slowness: float = Field(
+        default=0.0,
+        ge=0,
+        description="recurrent networks: weight of the mean square of its change from one time to the next (beta)",
+    )
     crop: int = Field(
         default=0, ge=0, description="augmentation: random crop of images with so many pixels around them"
     )
@@ -109,6 +167,22 @@ class Recipe(Config):
         default=9.0, ge=0, le=30, description="how strong the changes of rand_augment are"
     )
 
+    @property
+    def dropouts(self) -> Dropouts:
+        """Those of recurrent networks."""
+        return Dropouts(
+            self.dropout_words,
+            self.dropout_embedding,
+            self.dropout_input,
+            self.dropout_hidden,
+            self.dropout_output,
+        )
+
+    @property
+    def recurrent(self) -> list[str]:
+        """The fields that are set and act on recurrent networks alone."""
+        return [name for name in RECURRENT if getattr(self, name)]
+
     def lasting(self, epochs: int) -> Recipe:
         """The recipe in another number of epochs: what is measured in epochs is stretched along.
 
@@ -124,5 +198,6 @@ class Recipe(Config):
             "drops": tuple(at * scale for at in self.drops),
             # Only where it is used: two recipes that do the same stay equal.
             "period": self.period * (scale if self.schedule == "restarts" else 1),
+            "drop": self.drop ** (1 / scale if self.schedule == "exponential" else 1),
         }
         return Recipe.model_validate(self.model_dump() | changed)

@@ -21,6 +21,10 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return recipe.lr
     if recipe.schedule == "step":
         return recipe.lr * float(recipe.drop) ** sum(step >= at * steps_per_epoch for at in recipe.drops)
+    if recipe.schedule == "exponential":
+        first = recipe.drops[0] if recipe.drops else 0.0
+        epochs = max(0, math.floor(step / steps_per_epoch - first))
+        return max(recipe.lr * float(recipe.drop) ** epochs, recipe.lr_end)
     passed, length = step - warm, max(1.0, recipe.epochs * steps_per_epoch - warm)
     if recipe.schedule == "restarts":
         passed, length = _restarted(passed, recipe.period * steps_per_epoch, recipe.period_growth)

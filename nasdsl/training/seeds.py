@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import torch
 
+from nasdsl.operations.execute import reset_embeddings
+
 
 def derive(seed: int, *names: str | int) -> int:
     """A seed for one use of chance.
@@ -42,3 +44,4 @@ def initialise(network: torch.nn.Module, seed: int) -> None:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+        reset_embeddings(network)

@@ -51,7 +51,8 @@ class Split:
     ``views`` say how each input as it is stored becomes what the network reads; there are none where it is the same.
     With ``rows``, these rows of ``stored`` belong to the split, so that two parts of one data set need no copies;
     ``targets`` are always those of the split alone. ``classes`` is how many there are where targets are class numbers,
-    else 0. ``layout`` is the memory format of images. ``continuous`` examples are successive pieces of one text.
+    else 0. ``layout`` is the memory format of images. ``continuous`` examples are successive pieces of one text, which
+    recurrent networks go through in streams where they are ``carried``.
     """
 
     stored: tuple[Tensor, ...]
@@ -61,6 +62,7 @@ class Split:
     classes: int = 0
     layout: torch.memory_format = field(default=torch.contiguous_format)
     continuous: bool = False
+    carried: bool = False
 
     def __len__(self) -> int:
         return len(self.first_targets)
@@ -87,12 +89,18 @@ class Split:
         """The examples of these numbers, as stored: a copy, on the split's device."""
         rows = indices if self.rows is None else self.rows[indices]
         stored = tuple(_fetch(x, rows, self.device) for x in self.stored)
-        return replace(self, stored=stored, targets=each(self.targets, lambda t: t[indices]), rows=None)
+        targets = each(self.targets, lambda t: t[indices])
+        return replace(self, stored=stored, targets=targets, rows=None, continuous=False)
 
     def part(self, indices: Tensor) -> Split:
         """The examples of these numbers as a split that shares what is stored with this one."""
         rows = indices if self.rows is None else self.rows[indices]
         return replace(self, targets=each(self.targets, lambda t: t[indices]), rows=rows)
+
+    @property
+    def in_streams(self) -> bool:
+        """Whether a recurrent network goes through it in streams, its state carried on."""
+        return self.continuous and self.carried
 
     def with_inputs(self, places: Sequence[int]) -> Split:
         """The inputs in another order."""
@@ -165,8 +173,8 @@ def shuffled(count: int, size: int, random: torch.Generator, device: torch.devic
 
 
 def joined(batches: Sequence[Split]) -> Split:
-    """Minibatches of one split in one."""
-    first = batches[0]
+    """Minibatches of one split in one; they follow each other no more."""
+    first = replace(batches[0], continuous=False)
     stored = tuple(torch.cat(xs) for xs in zip(*(b.stored for b in batches), strict=True))
     if isinstance(first.targets, Tensor):
         return replace(first, stored=stored, targets=torch.cat([b.first_targets for b in batches]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
 
 from nasdsl.diagnostics import failure
+from nasdsl.training.carried import Carried, Rows, has_scans
 from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from nasdsl.training.device import autocast
 from nasdsl.training.distil import soft_targets
@@ -27,6 +29,7 @@ from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learn
 from nasdsl.training.outputs import Outputs, answer, detached, training_loss
 from nasdsl.training.ranks import ALONE, Ranks
 from nasdsl.training.recipe import Recipe
+from nasdsl.training.regularisation import regularised
 from nasdsl.training.seeds import seeded
 from nasdsl.training.tasks import Objective, Split
 from nasdsl.training.watch import Diverged, Watch
@@ -37,20 +40,25 @@ class Pass:
     """One of the passes of a step: ``model(*inputs)`` on a minibatch.
 
     With ``teacher`` it learns what the pass of that number, an earlier one of the step, gave, instead of the minibatch's
-    targets (:mod:`nasdsl.training.distil`). ``weight`` multiplies its gradient. ``penalty()`` is added to its loss for the gradient only. ``detail()`` says
-    what was run, should the loss be no number.
+    targets (:mod:`nasdsl.training.distil`). ``weight`` multiplies its gradient. ``penalty()`` is added to its loss for
+    the gradient only. ``detail()`` says what was run, should the loss be no number. ``rows`` are those of the step's
+    minibatch that ``batch`` is, all where there are none; ``model`` is called as
+    :func:`~nasdsl.training.carried.has_scans` says where the module has any.
     """
 
-    model: Callable[..., Outputs]
+    model: Callable[..., Any]
     batch: Split
     weight: float = 1.0
     penalty: Callable[[], Tensor] | None = None
     detail: Callable[[], str] = lambda: ""
     teacher: int | None = None
+    rows: Rows | None = None
 
 
 class Stepper:
     """Updates the weights of a module, step by step, and sums what the steps give (``watch``).
+
+    With ``carried`` a recurrent module goes on with the state of the step before; its user says where streams start.
 
     ``after()`` is called after each update, for what follows the weights (a moving average of them).
     Raises NasError N1040 where the minibatches are too small for so many ghost batches.
@@ -69,7 +77,10 @@ class Stepper:
         about: str = "training",
         after: Callable[[], None] = lambda: None,
         ranks: Ranks = ALONE,
+        carried: bool = False,
     ) -> None:
+        self.has_scans = has_scans(module)
+        self.carried = Carried(carried and self.has_scans)
         self.module = module
         self.recipe = recipe
         self.objective = objective
@@ -105,9 +116,10 @@ class Stepper:
             for place, one in enumerate(passes):
                 seen = part_of(one.batch, part, self.parts)
                 share = len(seen) / len(one.batch)
+                rows = rows_of_part(one, part, self.parts)
                 with seeded(self.seed, "dropout", number, place, part):
                     taught = None if one.teacher is None else given[one.teacher]
-                    value, scores, outputs = self._run(one, seen, share, taught)
+                    value, scores, outputs = self._run(one, seen, share, taught, place, rows)
                 given.append(outputs)
                 loss += value * (share / len(passes))
                 metric += scores.mean() * (share / len(passes))
@@ -116,18 +128,27 @@ class Stepper:
         self.ranks.sum([*gradients, loss, metric, *statistics.totals])
         statistics.finish()
         self.watch.add(loss, metric, number, lambda: "; ".join(filter(None, (p.detail() for p in passes))))
+        self.carried.go_on(max(rows_of_part(one, 0, 1)[1] for one in passes))
         self._update(rate)
 
     def _run(
-        self, one: Pass, seen: Split, share: float, taught: Outputs | None
+        self, one: Pass, seen: Split, share: float, taught: Outputs | None, place: int, rows: Rows
     ) -> tuple[Tensor, Tensor, Outputs]:
         """Adds to the gradients; gives the loss [], the metric of each example, and the outputs. ``taught`` is what a
-        teacher gave."""
+        teacher gave; this is the ``place``-th pass of the step, on ``rows`` of its minibatch."""
         targets = seen.targets if taught is None else soft_targets(self.objective, taught)
+        scanned = None
         with autocast(self.device, self.precision):
-            outputs = one.model(*seen.inputs)
+            if self.has_scans:
+                states, dropouts = self.carried.before(rows), self.recipe.dropouts
+                outputs, scanned = one.model(*seen.inputs, states=states, dropouts=dropouts)
+                self.carried.after(place, rows, scanned.states)
+            else:
+                outputs = one.model(*seen.inputs)
             loss = training_loss(self.objective, outputs, targets, self.recipe)
         total = loss if one.penalty is None else loss + one.penalty()
+        if scanned is not None:
+            total = regularised(total, scanned, self.recipe)
         if total.requires_grad:  # not where every way to a weight is cut
             self.scaler.scale(total * (one.weight * share)).backward()
         told = detached(outputs)
@@ -154,6 +175,7 @@ class Stepper:
             prefixed("weights", self.module.state_dict())
             | prefixed("optimizer", optimizer_tensors(self.optimizer))
             | prefixed("scaler", scaler)
+            | prefixed("carried", self.carried.tensors(self.ranks))
         )
 
     def digest(self) -> int:
@@ -166,13 +188,26 @@ class Stepper:
         scaler = {name: value.item() for name, value in under("scaler", tensors).items()}
         if scaler:
             self.scaler.load_state_dict(scaler)
+        self.carried.restore(under("carried", tensors))
 
 
 def part_of(batch: Split, index: int, count: int) -> Split:
     """The i-th of n parts of a minibatch, of sizes that differ by at most one."""
     if count == 1:
         return batch
-    return batch.between(len(batch) * index // count, len(batch) * (index + 1) // count)
+    return batch.between(*part_rows(len(batch), index, count))
+
+
+def part_rows(size: int, index: int, count: int) -> Rows:
+    """From which of ``size`` rows to which the i-th of n parts goes."""
+    return size * index // count, size * (index + 1) // count
+
+
+def rows_of_part(one: Pass, index: int, count: int) -> Rows:
+    """Which rows of the step's minibatch the i-th of n parts of a pass are."""
+    first = 0 if one.rows is None else one.rows[0]
+    start, stop = part_rows(len(one.batch), index, count)
+    return first + start, first + stop
 
 
 class Statistics:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
+from nasdsl.diagnostics import failure
+from nasdsl.training.answered import answered
 from nasdsl.training.augment import augmented
-from nasdsl.training.average import MovingAverage
+from nasdsl.training.average import TriggeredMean, make_average
+from nasdsl.training.carried import has_scans
 from nasdsl.training.checkpoint import prefixed, read_checkpoint, under, write_checkpoint
 from nasdsl.training.device import autocast
 from nasdsl.training.outputs import Outputs, answer
@@ -36,13 +39,15 @@ class DropsPaths(Protocol):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training part gave. ``metric`` is on the training batches, as they were seen."""
+    """What one pass over the training part gave. ``metric`` is on the training batches, as they were seen; ``validation``
+    is the loss on the validation part, where that was asked for."""
 
     epoch: int
     loss: float
     metric: float
     lr: float
     seconds: float
+    validation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,25 @@ def fit(
     :func:`~nasdsl.training.seeds.initialise`). ``channels_last`` trains in that memory format, which is faster for
     convolutions on most machines, and leaves the weights as they lay before. With ``checkpoint`` the state is kept there after each epoch and taken
     up again, bit for bit, by the same call. Where ``stop()`` is true after an epoch, training ends there. With
-    ``recipe.ema`` the network ends with the moving average of its weights.
+    ``recipe.ema`` or ``recipe.asgd`` the network ends with an average of its weights. A recurrent network goes through a
+    text in streams (:mod:`nasdsl.training.carried`).
 
-    Raises NasError N914 where the loss is no number any more, with its step.
+    Raises NasError N914 where the loss is no number any more, with its step; N1030 where ``recipe.asgd`` has no validation
+    part to look at, N1031 where the recipe wants two averages.
     """
-    examples = task.train
+    examples = task.train if has_scans(network) else replace(task.train, carried=False)
+    if recipe.asgd and task.validation is None:
+        raise failure(
+            "N1030",
+            f"asgd starts when the validation loss gets no better, and task `{task.name}` has no validation part",
+            "set asgd=0, or give the data one, such as mine.valid.txt beside mine.train.txt",
+        )
     if channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         examples = examples.channels_last()
     device = examples.device
     size = min(recipe.batch, len(examples))
-    average = MovingAverage(network, recipe.ema) if recipe.ema else None
+    average = make_average(network, recipe)
     stepper = Stepper(
         network,
         recipe,
@@ -92,6 +105,7 @@ def fit(
         batch=size,
         precision=precision,
         after=(lambda: average.update(network)) if average is not None else (lambda: None),
+        carried=examples.in_streams,
     )
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
@@ -106,6 +120,7 @@ def fit(
         if isinstance(network, DropsPaths):
             network.drop_path = drop_path_chance(recipe, epoch)
         stepper.watch.start()
+        stepper.carried.start_streams()
         order = examples.order(recipe.batch, generator(seed, "order", epoch))
         rate = recipe.lr
         for i, indices in enumerate(order):
@@ -115,7 +130,12 @@ def fit(
             stepper.step([Pass(network, batch)], step, rate)
         totals = stepper.watch.totals()
         seconds = time.perf_counter() - started
-        history.append(Epoch(epoch, totals.mean_loss, totals.mean_metric, rate, seconds))
+        validation = None
+        if isinstance(average, TriggeredMean):
+            with average.lent(network):
+                validation = _validation_loss(network, task, precision)
+            average.watch([*(e.validation for e in history if e.validation is not None), validation])
+        history.append(Epoch(epoch, totals.mean_loss, totals.mean_metric, rate, seconds, validation))
         if checkpoint is not None:
             kept = stepper.tensors((epoch + 1) * len(order))
             if average is not None:
@@ -132,6 +152,11 @@ def fit(
     return history
 
 
+def _validation_loss(network: nn.Module, task: Task, precision: str) -> float:
+    assert task.validation is not None
+    return evaluate(network, task.validation, task.objective, precision=precision).loss
+
+
 @torch.no_grad()
 def evaluate(
     model: Model,
@@ -142,18 +167,16 @@ def evaluate(
     precision: str = "float32",
     ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Loss and metric of a callable over a split. A module is put into evaluation mode for it, and back. Several
-    processes take turns with the batches."""
+    """Loss and metric of a callable over a split. A module is put into evaluation mode for it, and back. A recurrent one
+    goes through a text in streams, its state carried on. Several processes share the examples out."""
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     loss = torch.zeros((), device=split.device, dtype=torch.float64)
     metric = torch.zeros((), device=split.device, dtype=torch.float64)
-    for i, part in enumerate(split.batches(batch)):
-        if i % ranks.count != ranks.rank:
-            continue
+    for part, found in answered(model, split, batch, precision, ranks):
+        outputs = answer(objective, found)
         with autocast(split.device, precision):
-            outputs = answer(objective, model(*part.inputs))
             loss += objective.loss(outputs, part.targets).to(torch.float64) * len(part)
         metric += objective.metric(outputs, part.targets).sum(dtype=torch.float64)
     ranks.sum([loss, metric])

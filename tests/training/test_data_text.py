@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nasdsl.diagnostics import NasError
+from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.data.text import Streams, in_sequence, segments
 from nasdsl.training.objectives import NextToken
 from nasdsl.training.seeds import generator
@@ -78,7 +79,7 @@ def test_bytes_of_any_file(tmp_path: Path) -> None:
 
 def test_streams_go_on_where_they_ended(tmp_path: Path) -> None:
     text = torch.arange(24, dtype=torch.int32).numpy()
-    streams = segments("t", "training", text, 2)
+    streams = segments("t", "training", text, DataSettings(bptt=2))
     carried = Streams(streams.stored, streams.targets, streams.views, continuous=True, carried=True)
     batches = [carried.take(indices) for indices in carried.order(3, generator(0))]
     assert len(batches) == 3

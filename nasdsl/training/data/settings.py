@@ -46,6 +46,13 @@ class DataSettings(Config):
         description="whether that column holds classes; auto: where it has words, or up to 20 whole numbers",
     )
     bptt: int = Field(default=35, ge=1, description="tokens of text that go through the network at once")
+    carried: bool = Field(
+        default=True,
+        description="text: a recurrent network goes on with the state of the segment before; false: it starts each at zero",
+    )
+    tokens: int = Field(
+        default=0, ge=0, description="largest number of tokens of each part of a text, its first; 0 keeps all"
+    )
     vocabulary: int = Field(
         default=0, ge=0, description="largest number of words; rarer ones become <unk>; 0 keeps all"
     )

@@ -35,15 +35,13 @@ class Tokens:
 class Streams(Split):
     """Successive segments [N, bptt] of one text.
 
-    Networks that keep nothing from one segment to the next see them in any order. With ``carried``, the text is cut into
-    as many streams as a minibatch has rows, and the k-th minibatch of an :meth:`order` holds the k-th segment of each:
+    Networks that keep nothing from one segment to the next see them in any order. Where states are carried, the text is
+    cut into as many streams as a minibatch has rows, and the k-th minibatch of an :meth:`order` holds the k-th segment of each:
     the first minibatch starts every stream, and each later one goes on, row by row, where the one before ended.
     """
 
-    carried: bool = False
-
     def order(self, size: int, random: torch.Generator) -> list[Tensor]:
-        if not self.carried:
+        if not self.in_streams:
             return super().order(size, random)
         return in_sequence(len(self), min(size, len(self)), self.device)
 
@@ -83,19 +81,20 @@ def text_task(name: str, data: TextData, settings: DataSettings) -> Task:
 
 
 def text_parts(name: str, data: TextData, settings: DataSettings) -> Parts:
-    validation = (
-        None if data.validation is None else segments(name, "validation", data.validation, settings.bptt)
-    )
+    validation = None if data.validation is None else segments(name, "validation", data.validation, settings)
     return Parts(
-        segments(name, "training", data.train, settings.bptt),
-        segments(name, "test", data.test, settings.bptt),
+        segments(name, "training", data.train, settings),
+        segments(name, "test", data.test, settings),
         validation,
         data.notes,
     )
 
 
-def segments(name: str, part: str, tokens: Array, length: int) -> Streams:
+def segments(name: str, part: str, tokens: Array, settings: DataSettings) -> Streams:
     """A text [T] in segments; what is left over at its end, shorter than a segment, is left out."""
+    length = settings.bptt
+    if settings.tokens:
+        tokens = tokens[: settings.tokens + 1]
     count = (len(tokens) - 1) // length
     if count < 1:
         raise failure(
@@ -105,4 +104,4 @@ def segments(name: str, part: str, tokens: Array, length: int) -> Streams:
         )
     flat = torch.from_numpy(np.array(tokens[: count * length + 1]))
     inputs, targets = flat[:-1].view(count, length), flat[1:].view(count, length)
-    return Streams((inputs,), targets, (Tokens(),), continuous=True)
+    return Streams((inputs,), targets, (Tokens(),), continuous=True, carried=settings.carried)
