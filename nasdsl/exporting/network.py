@@ -271,13 +271,11 @@ class _Program:
 
 
 class _ScanProgram:
-    """A loop over axis 1 of a sequence; its states start at zeros, or at what the pass has for them. ``inside`` another
-    one's body it always starts at zeros."""
+    """A loop over axis 1 of a sequence; its states start at zeros, or at what the pass has for them."""
 
-    def __init__(self, network: Network, step: Step, body: Body, inside: bool) -> None:
+    def __init__(self, network: Network, step: Step, body: Body) -> None:
         self.step = step
         self.body = body
-        self.inside = inside
         kept = frozenset({*body.new_states, body.output, body.element, *body.states})
         self.program = _Program(network, body.steps, kept, step)
         self.states = [inner.shape for id in body.states for inner in body.steps if inner.id == id]
@@ -285,21 +283,20 @@ class _ScanProgram:
     def run(
         self, values: Mapping[int, Tensor], as_operator: bool, scanning: Scanning | None, is_last: bool
     ) -> Tensor:
-        own = None if self.inside else scanning
         sequence = values[self.step.inputs[0]]
-        if own is not None:
-            sequence = own.read(sequence)
+        if scanning is not None:
+            sequence = scanning.read(sequence)
         states = [_zeros(sequence, self.step.instance.inputs[0], shape) for shape in self.states]
         if as_operator:
             return self._operator(values, sequence, states)
-        if own is not None:
-            states = own.start(self.step.id, states)
+        if scanning is not None:
+            states = scanning.start(self.step.id, states)
         outputs = []
         for t in range(sequence.shape[1]):
             states, output = self._turn(values, sequence[:, t], states, False, scanning)
             outputs.append(output)
         stacked = torch.stack(outputs, 1)
-        return stacked if own is None else own.end(self.step.id, states, stacked, is_last)
+        return stacked if scanning is None else scanning.end(self.step.id, states, stacked, is_last)
 
     def _turn(
         self,
@@ -340,9 +337,7 @@ def _instruction(network: Network, step: Step, dead: tuple[int, ...], scan: Step
         given, wanted = step.instance.inputs[0], step.shape
         return _Instruction(lambda x: _zeros(x, given, wanted), step.inputs, step.id, dead)
     if step.body is not None:
-        return _Instruction(
-            _never, step.inputs, step.id, dead, _ScanProgram(network, step, step.body, scan is not None)
-        )
+        return _Instruction(_never, step.inputs, step.id, dead, _ScanProgram(network, step, step.body))
     operation = network.catalogue[step.operation]
     call = operation.torch(step.instance)
     if call.kind == "module":

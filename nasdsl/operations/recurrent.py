@@ -3,8 +3,7 @@ language models.
 
     tokens ─► embedding ─ words, embedding ─► scan( input ─► [ state ─ hidden ─► linear … ] ) ─ output ─► …
 
-A scan is a loop over time whose states start at zero, or at what ``states`` has for it. Only the scans of a network
-itself hand on states: one inside another scan's body starts at zero at each turn.
+A scan is a loop over time whose states start at zero, or at what ``states`` has for it. None stands inside another's cell.
 """
 
 from __future__ import annotations

@@ -360,10 +360,9 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling,
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)
-    own = level.scan is None  # not a scan in another one's body
 
     def run(context: Context, *given: Tensor) -> Tensor:
-        scanning = context.scanning if own else None
+        scanning = context.scanning
         sequence = given[0] if scanning is None else scanning.read(given[0])
         values: list[Any] = [None] * len(slots)
         for id, tensor in zip(outside, given[first:], strict=True):

@@ -67,7 +67,8 @@ class MovingAverage:
 
 class TriggeredMean:
     """The mean of the weights of all steps since training stopped to help (NT-ASGD: Merity, Keskar & Socher, "Regularizing
-    and Optimizing LSTM Language Models", ICLR 2018), which is that of torch's ASGD with ``t0`` and ``lambd`` 0.
+    and Optimizing LSTM Language Models", ICLR 2018), which is that of torch's ASGD with ``t0`` and ``lambd`` 0,
+    but for the first of these steps, which that leaves out.
 
     It begins after the first epoch whose validation loss is worse than the best one that is more than ``patience``
     epochs older; until then the network is what it is. Buffers are those of the last step.
