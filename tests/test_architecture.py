@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "nasdsl"
 TORCH_FREE = ("diagnostics", "space", "language", "operations", "report", "cli")
-WITH_TORCH = {"execute.py", "torch_code.py"}
+WITH_TORCH = {"execute.py", "recurrent.py", "torch_code.py"}
 """For those who run networks; nothing else of their package imports them."""
 HEAVY = {"torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "scipy"}
 
