@@ -4,7 +4,8 @@ Every file of this folder holds one idea; the operations that it defines are in 
 contract tests, without being listed anywhere. Packages add operations by entry points of the group
 ``nasdsl.operations``, each an :class:`~nasdsl.space.operation.Operation` or a class of one.
 
-Importing this package doesn't import torch: ``execute.py`` and ``torch_code.py`` are for those who run networks.
+Importing this package doesn't import torch: ``execute.py``, ``recurrent.py`` and ``torch_code.py`` are for
+those who run networks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from nasdsl.space.operation import Catalogue, Operation
 __all__ = ["catalogue", "shipped"]
 
 GROUP = "nasdsl.operations"
-_WITH_TORCH = {"execute", "torch_code"}
+_WITH_TORCH = {"execute", "recurrent", "torch_code"}
 
 
 def catalogue(plugins: bool = True) -> Catalogue:
