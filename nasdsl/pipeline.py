@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasdsl.exporting.export import ExportReport
+    from nasdsl.exporting.latency import Latency
     from nasdsl.exporting.network import Network
     from nasdsl.lifting import Lifted
     from nasdsl.searching import SearchResult
+    from nasdsl.space.latency import LatencyTable
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
     from nasdsl.training.train import Epoch, Evaluation
@@ -232,6 +234,46 @@ def export(
     from nasdsl.exporting.export import export as write
 
     return write(network, folder, formats, sample_inputs=sample_inputs, **options)
+
+
+# --- how long networks take ---------------------------------------------------------------------------
+
+
+def latency_table(
+    space: Space,
+    *,
+    threads: int = 1,
+    length: int = 16,
+    runs: int = 100,
+    whole: int = 5,
+    seed: int = 0,
+    on_file: Callable[[int, int], None] = lambda done, all: None,
+) -> LatencyTable:
+    """What each operation of a space takes in onnxruntime on this machine; see
+    :func:`nasdsl.exporting.clock.measure_table`. ``nasdsl.space.latency.timed`` gives a space that knows it."""
+    from nasdsl.exporting.clock import measure_table
+
+    return measure_table(
+        space, threads=threads, length=length, runs=runs, whole=whole, seed=seed, on_file=on_file
+    )
+
+
+def latency(
+    space: Space,
+    genotype: Mapping[str, Taken | Sequence[str]],
+    *,
+    threads: int = 1,
+    length: int = 16,
+    runs: int = 100,
+) -> Latency:
+    """What one architecture takes, exported to ONNX with random weights, without auxiliary heads, on one example.
+
+    Free dimensions are of ``length``. Raises NasError for a wrong genotype.
+    """
+    from nasdsl.exporting.clock import measure_whole
+
+    architecture = space.architecture(space.genotype(genotype))
+    return measure_whole(architecture, space.catalogue, threads=threads, length=length, runs=runs)
 
 
 # --- torch module to text ---------------------------------------------------------------------------

@@ -53,10 +53,7 @@ def write_whole(path: Path, text: str, *, not_over: Path | None = None) -> None:
 
     ``not_over`` is a file that must survive, the command's own input.
     """
-    if path.is_dir():
-        raise failure(
-            "N986", f"can't write `{path}`: it is a folder", help=f"name a file in it: -o {path}/NAME"
-        )
+    check_place(path)
     if not_over is not None and path.exists() and not_over.exists() and path.samefile(not_over):
         raise failure(
             "N986", f"`{path}` is the space itself: this would write over it", help="name another file"
@@ -64,12 +61,6 @@ def write_whole(path: Path, text: str, *, not_over: Path | None = None) -> None:
     if path.exists() and not path.is_file():  # /dev/stdout, a pipe
         path.write_text(text, encoding="utf-8")
         return
-    if not path.parent.is_dir():
-        raise failure(
-            "N986",
-            f"can't write `{path}`: there is no folder `{path.parent}`",
-            help=f"mkdir -p {path.parent}",
-        )
     temporary = None
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
@@ -84,6 +75,20 @@ def write_whole(path: Path, text: str, *, not_over: Path | None = None) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Raises NasError N986 where no file can be at the path; for a command to ask before long work."""
+    if path.is_dir():
+        raise failure(
+            "N986", f"can't write `{path}`: it is a folder", help=f"name a file in it: -o {path}/NAME"
+        )
+    if not path.parent.is_dir():
+        raise failure(
+            "N986",
+            f"can't write `{path}`: there is no folder `{path.parent}`",
+            help=f"mkdir -p {path.parent}",
+        )
 
 
 def _umask() -> int:

@@ -39,7 +39,7 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME,…",
-            help="accuracy, and costs to keep small beside it: params, flops, memory, training_memory.",
+            help="accuracy, and costs to keep small beside it: params, flops, memory, training_memory, latency.",
             show_default=False,
         ),
     ] = None,
@@ -49,6 +49,12 @@ def command(
             metavar="TEXT",
             help="What every architecture must keep to: 'flops <= 100M'. Repeatable.",
             show_default=False,
+        ),
+    ] = None,
+    latency: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE", help="Latencies of operations, from `nasdsl latency`.", show_default=False
         ),
     ] = None,
     epochs: options.EpochsOption = None,
@@ -87,6 +93,7 @@ def command(
         nasdsl search nasbench201 --data fashion_mnist/ --set cells=1
         nasdsl search tabular_mlp --data table.csv --target price
         nasdsl search quickstart --objective accuracy,params --constraint "flops <= 5M"
+        nasdsl search quickstart --objective accuracy,latency --latency table.json
         nasdsl search quickstart -c options.lr=0.03 -c search.lr=0.05
         nasdsl search quickstart --strategy regularized_evolution --evaluator synflow
         nasdsl search quickstart --strategy successive_halving --evaluator train
@@ -118,6 +125,8 @@ def command(
         chosen = chosen.model_copy(update={"objectives": tuple(map(str.strip, objective.split(",")))})
     if constraint:
         chosen = chosen.model_copy(update={"constraints": tuple(constraint)})
+    if latency is not None:
+        chosen = chosen.model_copy(update={"latency": str(latency)})
     found = task_for(chosen.task, chosen.data)
     space = options.fit_space(space, found, file, settings, space_name, limits, config)
     words = (space.name, found.name, chosen.strategy, chosen.evaluator, str(chosen.seed))

@@ -64,3 +64,26 @@ def onnx_latency(
         taken.append(time.perf_counter() - start)
     batch = next(iter(given.values())).shape[0] if given else 0
     return Latency.of(taken, threads, batch)
+
+
+def in_turns(
+    paths: Sequence[Path],
+    inputs: Sequence[Mapping[str, np.ndarray]],
+    *,
+    threads: int = 1,
+    runs: int = RUNS,
+    rounds: int = 5,
+) -> list[Latency]:
+    """Times many small files: all of them ``rounds`` times one after another, so that a while in which the machine does
+    other work meets a part of the runs of each. A round begins with runs that don't count."""
+    sessions = [open_session(path, threads) for path in paths]
+    taken: list[list[float]] = [[] for _ in paths]
+    each = max(1, runs // rounds)
+    for _ in range(rounds):
+        for session, given, times in zip(sessions, inputs, taken, strict=True):
+            for turn in range(WARM_UP // 2 + each):
+                start = time.perf_counter()
+                session.run(None, given)
+                if turn >= WARM_UP // 2:
+                    times.append(time.perf_counter() - start)
+    return [Latency.of(times, threads, 1) for times in taken]

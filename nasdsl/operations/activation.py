@@ -37,6 +37,7 @@ class Relu(_Activation):
     """max(x, 0)."""
 
     name = "relu"
+    merges_with = ("conv", "depthwise")
     summary = "max(x, 0)"
     target = "torch.relu"
     passes_absence = True

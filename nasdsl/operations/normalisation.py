@@ -27,6 +27,7 @@ class BatchNorm(Operation):
     """``batchnorm``: [C, ...] to the same, each channel over the batch and up to three further axes."""
 
     name = "batchnorm"
+    merges_with = ("conv", "depthwise")
     summary = "normalises each channel over the batch"
     section = "normalisation"
     passes_absence = True

@@ -13,6 +13,7 @@ NAMES = {
     "flops": "multiply-adds",
     "memory": "bytes of activations at once",
     "training_memory": "bytes of activations kept for a backward pass",
+    "latency": "nanoseconds",
 }
 
 

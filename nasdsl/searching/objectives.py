@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from nasdsl.diagnostics import Source, Span, did_you_mean, failure
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Path, WeightSharing
+from nasdsl.space.latency import UNITS, LatencyTable, no_table, timed
 from nasdsl.space.measures import cost_terms
 from nasdsl.space.size import whole
 from nasdsl.space.space import Limit, Space
@@ -28,15 +30,27 @@ from nasdsl.supernet.mixture import Blend
 
 METRIC = "accuracy"
 """The name of the task's metric among objectives, whatever the task calls it."""
-MEASURES = ("params", "flops", "memory", "training_memory")
-"""Costs that an architecture has without being trained."""
-ADDITIVE = ("params", "flops", "training_memory")
+MEASURES = ("params", "flops", "memory", "training_memory", "latency")
+"""Costs that an architecture has without being trained; latency where there is a table of it."""
+ADDITIVE = ("params", "flops", "training_memory", "latency")
 """Those that are sums over the parts of an architecture, so that they have an expectation."""
 
-_CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|<|>=|>|==|!=)\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]?)\s*")
-_SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|<|>=|>|==|!=)\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]|[num]?s)?\s*")
+_SCALE = {None: 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+_WORDS = {True: "time", False: "number"}
 
 SomeSpace = TypeVar("SomeSpace", bound=Space)
+
+
+def with_latencies(space: SomeSpace, settings: SearchSettings) -> SomeSpace:
+    """The space with the table of latencies that the settings name. Raises NasError: N513 where it can't be read, N514
+    where it lacks a row, N515 where one is wanted and none is named."""
+    if settings.latency:
+        return timed(space, LatencyTable.read(FilePath(settings.latency)))
+    if "latency" in settings.objectives:
+        raise no_table()
+    return space
 
 
 def constrained(space: SomeSpace, constraints: Sequence[str]) -> SomeSpace:
@@ -61,8 +75,14 @@ def _limit(space: Space, text: str) -> Limit:
             help or f"write it as `flops <= 100M`; the measures are {', '.join(MEASURES)}",
             span,
         )
-    measure, operator, number, letter = match.groups()
-    return Limit(measure, operator, whole(Fraction(number) * _SCALE[letter]), space.table.true, span)
+    measure, operator, number, unit = match.groups()
+    scale = UNITS if measure == "latency" else _SCALE
+    if unit not in scale:
+        help = "write it as `latency <= 2ms`" if measure == "latency" else f"write it as `{measure} <= 100M`"
+        raise failure(
+            "N511", f"`{text}` compares {measure} with no {_WORDS[measure == 'latency']}", help, span
+        )
+    return Limit(measure, operator, whole(Fraction(number) * scale[unit]), space.table.true, span)
 
 
 def costs_among(objectives: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 ================== ============================================================================
 ``config.toml``    the configuration as used, each entry explained
-``space/``         the space's source and what it imports
+``space/``         the space's source and what it imports; the table of latencies, where there is one
 ``versions.json``  versions, threads, device, number of processes and seed
 ``events.jsonl``   what happened, one JSON object a line (see :mod:`nasdsl.searching.events`)
 ``checkpoint/``    the state to resume from: safetensors, named by step, the last two
@@ -225,6 +225,8 @@ def source_files(space: Space) -> dict[str, str]:
     for path in paths:
         name = PurePath(path).name if path == paths[0] else _relative(PurePath(path), bases)
         names[name] = space.sources[path]
+    if space.clock is not None:
+        names["latency.json"] = space.clock.table.as_text()
     return names
 
 

@@ -36,7 +36,7 @@ from nasdsl.searching.interrupt import Interrupted, Stop, stopping
 from nasdsl.searching.journal import Journal, Unkept
 from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
-from nasdsl.searching.objectives import constrained, costs_among, expected_cost
+from nasdsl.searching.objectives import constrained, costs_among, expected_cost, with_latencies
 from nasdsl.searching.progress import Progress
 from nasdsl.searching.results import write_results
 from nasdsl.searching.run import Run
@@ -91,7 +91,7 @@ def search(
     """Searches a space; with ``folder`` the run can be stopped (Ctrl-C) and resumed by the same call.
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
-    don't fit (N912, N913, N942, N943, N963, N965, N966), where objectives or constraints make no sense (N510 to N512,
+    don't fit (N912, N913, N942, N943, N963, N965, N966), where objectives or constraints make no sense (N510 to N515,
     N501), where the folder is another run's (N930 to N932), where the loss diverges (N914);
     :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
@@ -104,7 +104,7 @@ def search(
         )
     settings = about(space, settings, task)
     costs_among(settings.objectives)
-    space = constrained(space, settings.constraints)
+    space = constrained(with_latencies(space, settings), settings.constraints)
     with ExitStack() as stack:
         ranks, device = stack.enter_context(joined(resolve_device(settings.device), settings.timeout))
         begin = beginning(

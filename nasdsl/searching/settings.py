@@ -80,7 +80,11 @@ class SearchSettings(Config):
     )
     objectives: tuple[str, ...] = Field(
         default=("accuracy",),
-        description="accuracy, and costs that are to be small beside it: params, flops, memory, training_memory (--objective)",
+        description="accuracy, and costs that are to be small beside it: params, flops, memory, training_memory, latency (--objective)",
+    )
+    latency: str = Field(
+        default="",
+        description="the file of operation latencies that `nasdsl latency` measured, for latency among objectives and constraints (--latency)",
     )
     constraints: tuple[str, ...] = Field(
         default=(), description="what every architecture must keep to, such as `flops <= 100M` (--constraint)"

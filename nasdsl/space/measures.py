@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.diagram import UNDEFINED, Diagram
+from nasdsl.space.latency import Clock, latency_terms, no_table
 from nasdsl.space.memory import memory, training_memory
 from nasdsl.space.memory_ranges import memory_extent, training_memory_extent, training_memory_terms
 from nasdsl.space.operation import Catalogue
@@ -35,6 +36,7 @@ class Measures:
     activations: int
     architecture: Architecture = field(repr=False, compare=False)
     catalogue: Catalogue = field(repr=False, compare=False)
+    clock: Clock | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def memory(self) -> int:
@@ -45,6 +47,13 @@ class Measures:
     def training_memory(self) -> int:
         """The bytes of activations that are kept for the backward pass of one example."""
         return training_memory(self.architecture, self.catalogue)
+
+    @cached_property
+    def latency(self) -> int:
+        """Nanoseconds that one example takes. Raises NasError N515 where nothing of the space knows."""
+        if self.clock is None:
+            raise no_table()
+        return self.clock.time(self.architecture, self.catalogue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +84,13 @@ class Ranges:
         """Bytes of activations kept for the backward pass of one example."""
         return training_memory_extent(self.space)
 
+    @cached_property
+    def latency(self) -> Extent:
+        """Nanoseconds that one example takes. Raises NasError N515 where the space has no table of latencies."""
+        return extent(self.space, latency_terms(self.space))
 
-def measure(architecture: Architecture, catalogue: Catalogue) -> Measures:
+
+def measure(architecture: Architecture, catalogue: Catalogue, clock: Clock | None = None) -> Measures:
     """The measures of one architecture."""
     params = flops = activations = 0
     owners: set[int] = set()
@@ -91,7 +105,7 @@ def measure(architecture: Architecture, catalogue: Catalogue) -> Measures:
                 owners.add(step.owner)
         flops += turns * at_one(cost.flops)
         activations += turns * _numbers(step.shape)
-    return Measures(params, flops, activations, architecture, catalogue)
+    return Measures(params, flops, activations, architecture, catalogue, clock)
 
 
 def _all_steps(steps: Iterable[Step], turns: int = 1) -> Iterable[tuple[Step, int]]:
@@ -120,7 +134,9 @@ def ranges(space: Space) -> Ranges:
 
 
 def cost_terms(space: Space, measure: str) -> list[Diagram]:
-    """Numbers that rest on choices, whose sum is ``params``, ``flops`` or ``training_memory``."""
+    """Numbers that rest on choices, whose sum is ``params``, ``flops``, ``training_memory`` or ``latency``."""
+    if measure == "latency":
+        return latency_terms(space)
     if measure == "training_memory":
         return training_memory_terms(space)
     params, flops, _ = _terms(space)

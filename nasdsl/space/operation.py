@@ -158,6 +158,9 @@ class Operation(ABC):
     alone: ClassVar[str | None] = None
     """Of an operation that borrows, the operation that it is in an architecture without the other use: it has the same
     settings and keeps the weights itself."""
+    merges_with: ClassVar[tuple[str, ...]] = ()
+    """Operations that an inference runtime merges it with where it alone reads their result (a batch norm with a
+    convolution), so that it takes no time of its own."""
     internal: ClassVar[bool] = False
     """Made by the language for arithmetic; not to be called by name."""
 

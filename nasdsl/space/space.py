@@ -18,6 +18,7 @@ from nasdsl.space.decide import Decider
 from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams
 from nasdsl.space.free import least_sizes
 from nasdsl.space.graph import Node, SpaceGraph
+from nasdsl.space.latency import Clock, readable
 from nasdsl.space.measures import Extent, Measures, Ranges, measure, ranges
 from nasdsl.space.mixture import mixture
 from nasdsl.space.neighbours import mutate, neighbours
@@ -49,7 +50,12 @@ class Limit:
         return bool(_COMPARISONS[self.operator](value, self.bound))
 
     def __str__(self) -> str:
-        return f"{self.measure} {self.operator} {self.bound}"
+        return f"{self.measure} {self.operator} {shown(self.measure, self.bound)}"
+
+
+def shown(measure: str, value: Any) -> str:
+    """A value of a measure as people read it."""
+    return readable(float(value)) if measure == "latency" else str(value)
 
 
 _COMPARISONS = {
@@ -68,7 +74,7 @@ class Space:
 
     ``graph`` is the superposition of all of them; ``outputs`` are (name, node). ``constraints`` are the ``require``
     statements over choices, as diagrams; ``limits`` those over measures. ``sources`` are the texts that it was read
-    from, by path, the space's own file first.
+    from, by path, the space's own file first. ``clock`` knows how long architectures take, where something does.
     """
 
     name: str
@@ -84,6 +90,7 @@ class Space:
     catalogue: Catalogue
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
+    clock: Clock | None = None
 
     # --- choices and genotypes -----------------------------------------------------------------
 
@@ -208,7 +215,8 @@ class Space:
             if not possible and limit.guard is self.table.true:
                 raise failure(
                     "N501",
-                    f"no architecture has {limit}: {limit.measure} go from {extent.min} to {extent.max}",
+                    f"no architecture has {limit}: {limit.measure} go from "
+                    f"{shown(limit.measure, extent.min)} to {shown(limit.measure, extent.max)}",
                     f"loosen it: `require {limit.measure} {limit.operator} …` between these",
                     limit.span,
                 )
@@ -465,7 +473,7 @@ class Space:
 
     def measure(self, genotype: Mapping[str, Taken]) -> Measures:
         """Params, FLOPs and activation memory of one architecture, exactly."""
-        return measure(self.architecture(genotype), self.catalogue)
+        return measure(self.architecture(genotype), self.catalogue, self.clock)
 
     @cached_property
     def _ranges(self) -> Ranges:

@@ -14,6 +14,7 @@ from nasdsl.report.pareto import plot
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.objectives import ExpectedCost, constrained, costs_among, front_of, hypervolume
 from nasdsl.searching.strategy import Path
+from nasdsl.space.latency import LatencyTable, rows_of_space, timed
 from nasdsl.space.space import Space
 
 TEXT = """space s(width = 4) {
@@ -24,6 +25,10 @@ TEXT = """space s(width = 4) {
   return edge(x) + edge(a) -> global_avgpool -> linear(10)
 }
 """
+
+
+def made_up_latencies(space: Space) -> LatencyTable:
+    return LatencyTable({row.text: 100 * 3**i for i, row in enumerate(rows_of_space(space))}, 50, space.name)
 
 
 @pytest.fixture
@@ -47,6 +52,10 @@ def test_what_a_constraint_leaves_is_all_that_meets_it(space: Space) -> None:
         ("flosp <= 10M", "N511.*did you mean"),
         ("accuracy >= 0.9", "N511"),
         ("flops", "N511.*write it as"),
+        ("flops <= 2ms", "N511.*compares flops with no number"),
+        ("latency <= 2", "N511.*compares latency with no time"),
+        ("latency <= 2M", "N511.*latency <= 2ms"),
+        ("latency <= 2ms", "N515.*without a table"),
     ],
 )
 def test_constraints_that_are_refused(space: Space, text: str, message: str) -> None:
@@ -62,9 +71,10 @@ def test_objectives_that_are_refused() -> None:
             costs_among(wrong)
 
 
-@pytest.mark.parametrize("cost", ["params", "flops", "training_memory"])
+@pytest.mark.parametrize("cost", ["params", "flops", "training_memory", "latency"])
 def test_the_expected_cost_is_that_of_enumeration(space: Space, cost: str) -> None:
     """With every choice drawn independently from its weights."""
+    space = timed(space, made_up_latencies(space))
     generator = torch.Generator().manual_seed(3)
     weights = {
         choice.name: torch.softmax(torch.randn(len(choice.labels), generator=generator), 0).requires_grad_()
@@ -122,6 +132,43 @@ def test_the_front_is_what_nothing_beats(space: Space, tmp_path: FilePath) -> No
     picture = plot(tmp_path / "pareto.json").read_text()
     assert "multiply-adds" in picture and "hypervolume" in picture
     assert len(front.as_csv().splitlines()) == len(points) + 1
+
+
+def test_a_search_knows_latencies_by_the_table(space: Space, tmp_path: FilePath) -> None:
+    """The constraint holds for all that is tried, and the run folder keeps the table."""
+    table = tmp_path / "table.json"
+    table.write_text(made_up_latencies(space).as_text())
+    known = timed(space, LatencyTable.read(table))
+    latencies = sorted({known.measure(g).latency for g in known.sample(0, 300)})
+    bound = latencies[len(latencies) // 2]
+    settings = ["search.epochs=1", f"latency={table}", 'objectives=["accuracy","latency"]']
+
+    def run(constraint: str) -> None:
+        given = [*settings, f'constraints=["{constraint}"]']
+        pipeline.search(space, "digits", "random", settings=given, folder=tmp_path / "run")
+
+    run(f"latency <= {bound / 1000}us")
+    found = json.loads((tmp_path / "run" / "pareto.json").read_text())
+    assert found["objectives"] == ["accuracy", "latency"]
+    tried = {point["latency"] for point in found["trials"]}
+    assert len(tried) > 1 and tried <= {t for t in latencies if t <= bound}
+    for point in found["front"]:
+        assert known.measure(point["genotype"]).latency == point["latency"]
+    assert (tmp_path / "run" / "space" / "latency.json").read_text() == table.read_text()
+    table.write_text(made_up_latencies(space).scaled(1, whole=3).as_text())
+    with pytest.raises(NasError, match=r"N930.*`latency\.json` has changed"):
+        run(f"latency <= {bound / 1000}us")
+
+
+def test_latency_wants_a_table(space: Space, tmp_path: FilePath) -> None:
+    for settings, code in (
+        (['objectives=["accuracy","latency"]'], "N515"),
+        (['constraints=["latency <= 2ms"]'], "N515"),
+        ([f"latency={tmp_path / 'none.json'}"], "N513"),
+    ):
+        with pytest.raises(NasError, match=code):
+            pipeline.search(space, "digits", "random", settings=settings, folder=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_hypervolume_against_counting_cells() -> None:
