@@ -271,6 +271,10 @@ BAD = [
     (["sample", "quickstart", "-n", "many"], 2, "'-n'"),
     (["fmt", "missing.nas"], 1, "missing.nas"),
     (["fmt", "latin.nas"], 1, "UTF-8"),
+    (["latency", "tiny.nas"], 1, "N516"),
+    (["latency", "tiny.nas", "-o", "nowhere/table.json"], 1, "mkdir -p nowhere"),
+    (["latency", "tiny.nas", "-g", "{}"], 1, "the choice `y` is missing"),
+    (["latency", "tiny.nas", "-g", "{}", "--table", "tiny.nas"], 1, "N513"),
     (["explain", "N000"], 1, "N987"),
     (["explain", "what"], 1, "nasdsl explain"),
 ]
