@@ -22,7 +22,22 @@ COMMANDS = [entry for entry in PAGES.values() if entry.command]
 # What a few lines can't show: 201 brackets, a table of a million rows, a second file.
 WITHOUT_EXAMPLE = {"N006", "N307", "N603"}
 # Said about a space that compiles, by a command.
-SAID_LATER = {"N108", "N502", "N504", "N505", "N506", "N510", "N511", "N512", "N707", "N708"}
+SAID_LATER = {
+    "N108",
+    "N502",
+    "N504",
+    "N505",
+    "N506",
+    "N510",
+    "N511",
+    "N512",
+    "N513",
+    "N514",
+    "N515",
+    "N516",
+    "N707",
+    "N708",
+}
 
 
 def named(entry: Explanation) -> str:
