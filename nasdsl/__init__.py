@@ -6,7 +6,8 @@
     1125
 
 From a file to a trained network in files: :func:`load`, :func:`load_data`, :func:`search`, :func:`train`,
-:func:`export`; between them a space's ``sample``, ``network`` and ``describe``, and :class:`Supernet`.
+:func:`evaluate`, :func:`export`; between them a space's ``sample``, ``network`` and ``describe``, and
+:class:`Supernet`. From a torch module to a text: :func:`lift`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ from nasdsl.version import VERSION
 
 if TYPE_CHECKING:
     from nasdsl.diagnostics import NasError
-    from nasdsl.pipeline import SearchSpace, Trained, export, load, load_data, loads, search, train
+    from nasdsl.pipeline import (
+        SearchSpace,
+        Trained,
+        evaluate,
+        export,
+        lift,
+        load,
+        load_data,
+        loads,
+        search,
+        train,
+    )
     from nasdsl.space.choice import Genotype
     from nasdsl.supernet import Supernet
 
@@ -30,7 +42,9 @@ __all__ = [
     "Supernet",
     "Trained",
     "__version__",
+    "evaluate",
     "export",
+    "lift",
     "load",
     "load_data",
     "loads",

@@ -7,8 +7,9 @@
        supernet ◄──► strategy ──► genotype ──────────► network ──► code, ONNX, pt2
 
 :func:`load` goes from a file to a search space, :func:`load_data` from one to a task, :func:`search` from there to a
-genotype, :func:`train` from a genotype to a trained network, and :func:`export` from a network to files. Each takes a
-value and returns a value; torch is imported where a stage needs it.
+genotype, :func:`train` from a genotype to a trained network, :func:`evaluate` says how good that one is, and
+:func:`export` goes from a network to files; :func:`lift` is the way back, from a network to a text. Each takes a value
+and returns a value; torch is imported where a stage needs it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nasdsl.lifting import Lifted
     from nasdsl.searching import SearchResult
     from nasdsl.space.latency import LatencyTable
+    from nasdsl.training.assess import Assessment
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
     from nasdsl.training.train import Epoch, Evaluation
@@ -195,7 +197,8 @@ def train(
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.seeds import initialise
     from nasdsl.training.tasks import load_task
-    from nasdsl.training.train import evaluate, fit
+    from nasdsl.training.train import evaluate as score
+    from nasdsl.training.train import fit
 
     place = resolve_device(device)
     found = load_task(task, place) if isinstance(task, str) else task.to(place)
@@ -212,7 +215,21 @@ def train(
         on_epoch=on_epoch,
         checkpoint=checkpoint,
     )
-    return Trained(network, evaluate(network, found.test, found.objective, precision=precision), epochs)
+    return Trained(network, score(network, found.test, found.objective, precision=precision), epochs)
+
+
+def evaluate(
+    network: Network, task: str | Task = "digits", *, device: str = "auto", precision: str = "float32"
+) -> Assessment:
+    """How good a network is on the task's test part: metric and loss, how far the metric could be off because the
+    examples are few (a 95 % confidence interval), and which class was taken for which. It is moved to the device."""
+    from nasdsl.training.assess import assess
+    from nasdsl.training.device import resolve_device
+    from nasdsl.training.tasks import load_task
+
+    place = resolve_device(device)
+    found = load_task(task, place) if isinstance(task, str) else task.to(place)
+    return assess(network.to(place), found.test, found.objective, precision=precision)
 
 
 # --- network to files -------------------------------------------------------------------------------

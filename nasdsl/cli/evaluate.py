@@ -55,24 +55,21 @@ def command(
         nasdsl evaluate runs/mine --per-class --confusion
         nasdsl evaluate runs/mine/network --json
     """
+    from nasdsl import pipeline
     from nasdsl.cli import networks
     from nasdsl.report import assessments, tables
-    from nasdsl.training import resolve_device
-    from nasdsl.training.assess import assess
     from nasdsl.training.objectives import Several, also
 
     options.use_threads(threads)
     stored = networks.read_network(folder, options.limits(limits))
-    place = resolve_device(device)
-    found = configuration.task_of(context, config, stored.task, stored.data).to(place)
-    name = found.name
+    found = configuration.task_of(context, config, stored.task, stored.data)
     found.check(stored.space)
     found = found.ordered(stored.space)
-    assessment = assess(stored.network.to(place), found.test, found.objective, precision=str(precision))
+    assessment = pipeline.evaluate(stored.network, found, device=device, precision=str(precision))
     if (per_class or confusion) and not assessment.confusion:
-        raise failure("N1022", f"task `{name}` has no classes", "leave --per-class and --confusion out")
+        raise failure("N1022", f"task `{found.name}` has no classes", "leave --per-class and --confusion out")
     if as_json:
-        print(json.dumps({"task": name, "metric_name": found.objective.name, **assessment.as_json()}))
+        print(json.dumps({"task": found.name, "metric_name": found.objective.name, **assessment.as_json()}))
         return
     interval = assessment.interval
     print(
