@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +44,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def help_of(command: Callable[..., Any]) -> str:
+    """Its docstring as the help page has it: each paragraph a line, which the terminal breaks; examples as they stand."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
+
+
 SPACES = "Look at a space"
 SEARCHES = "Search it"
 
@@ -71,7 +80,7 @@ for panel, module in (
     (SEARCHES, tabulate),
 ):
     name = module.__name__.rpartition(".")[2]
-    app.command(name, rich_help_panel=panel)(errors.guard(module.command))
+    app.command(name, help=help_of(module.command), rich_help_panel=panel)(errors.guard(module.command))
 
 
 @app.callback()

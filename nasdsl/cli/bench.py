@@ -33,7 +33,7 @@ def command(
     target: options.TargetOption = None,
     strategies: Annotated[
         str | None,
-        typer.Option("--strategies", metavar="NAME,...", help="Who competes.", show_default=False),
+        typer.Option("--strategies", metavar="NAME,…", help="Who competes.", show_default=False),
     ] = None,
     evaluations: Annotated[
         int,

@@ -45,6 +45,8 @@ def command(
 ) -> None:
     """Explain a diagnostic code, with an example that fails and one that passes.
 
+    Every message of nasdsl has one, in square brackets.
+
     Examples:
 
         nasdsl explain N105

@@ -24,7 +24,9 @@ def command(
         typer.Option("--diff", help="Write nothing; print what would change, and end with 1 where it would."),
     ] = False,
 ) -> None:
-    """Put files into the one layout of the language. Comments stay, and the space is the same.
+    """Put files into the one layout of the language.
+
+    Comments stay, and the space is the same.
 
     Examples:
 

@@ -12,7 +12,7 @@ from nasdsl.cli import options
 def command(
     file: options.FileArgument,
     n: Annotated[int, typer.Option("-n", "--number", min=0, help="How many to draw.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same genotypes.")] = 0,
+    seed: options.SeedOption = 0,
     uniform: Annotated[
         bool, typer.Option("--uniform", help="Each architecture equally likely, instead of choice by choice.")
     ] = False,
@@ -21,6 +21,8 @@ def command(
     limits: options.LimitOption = None,
 ) -> None:
     """Draw genotypes from a space, one line of JSON each.
+
+    The same seed draws the same genotypes.
 
     Examples:
 

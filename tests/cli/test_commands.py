@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -43,7 +44,12 @@ def test_every_command_has_help_with_examples(command: str) -> None:
     code, out, _ = nasdsl(command, "--help")
     assert code == 0
     assert "Examples:" in out
-    assert f"nasdsl {command}" in out.split("Examples:")[1]
+    text, examples = out.split("Examples:")
+    assert f"\n     nasdsl {command}" in examples
+    # Paragraphs run on to the edge of the page.
+    lines = [line.strip() for line in text.partition("Usage:")[2].splitlines()[1:]]
+    for line, following in itertools.pairwise(lines):
+        assert not following or not line or len(line) + 1 + len(following.split()[0]) > 110
 
 
 def test_alone_it_prints_its_help() -> None:
