@@ -26,7 +26,7 @@ from nasdsl.exporting.names import free
 from nasdsl.exporting.parameters import Symbol, same
 from nasdsl.exporting.shapes import ShapeWords
 from nasdsl.exporting.structure import Call, Item, Key, Loop, Scan, Use, item_at
-from nasdsl.operations.execute import is_torch, resolve
+from nasdsl.operations.execute import EMBEDDED, is_torch, resolve
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.choice import Taken
 from nasdsl.space.operation import Catalogue
@@ -164,7 +164,10 @@ def _constructor(plan: Plan, blueprint: Blueprint, stored: set[str]) -> list[str
         if isinstance(item, Scan) or not item.keys or item.keys in made:
             continue
         made.add(item.keys)
-        lines += statement(2 * INDENT, f"self.{plan.attributes[item.keys]} = ", maker.make(item, path))
+        attribute = f"self.{plan.attributes[item.keys]}"
+        lines += statement(2 * INDENT, f"{attribute} = ", maker.make(item, path))
+        if isinstance(item, Call) and item.call is not None and item.call.target == "nn.Embedding":
+            lines.append(f"{margin}nn.init.uniform_({attribute}.weight, -{EMBEDDED}, {EMBEDDED})")
     return lines
 
 

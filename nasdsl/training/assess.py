@@ -71,8 +71,10 @@ def assess(
     for part, found in answered(model, split, batch, precision):
         outputs = answer(objective, found)
         with autocast(split.device, precision):
-            loss += float(objective.loss(outputs, part.targets)) * len(part)
-        scores.append(objective.metric(outputs, part.targets).double().cpu())
+            mean = float(objective.loss(outputs, part.targets))
+        counts = objective.counts(part.targets).double()
+        loss += mean * float(counts.sum())
+        scores.append((objective.metric(outputs, part.targets) * counts).cpu())
         if classifies and isinstance(outputs, Tensor):
             classes = outputs.shape[1]
             taken.append(outputs.argmax(1).cpu())
@@ -80,7 +82,8 @@ def assess(
             several.append(torch.stack(objective.parts(outputs, part.targets)).double().cpu())
     if was_training and isinstance(model, nn.Module):
         model.train()
-    each = torch.cat(scores).numpy()
+    total = float(objective.counts(split.targets).sum(dtype=torch.float64))
+    each = (torch.cat(scores) * (len(split) / total)).numpy()  # so that their mean is the weighted one
     confusion: tuple[tuple[int, ...], ...] = ()
     if classifies:
         confusion = confusions(split.first_targets.cpu(), torch.cat(taken), classes)
@@ -90,7 +93,7 @@ def assess(
     by_output: dict[str, float] = {}
     if isinstance(objective, Several):
         by_output = dict(zip(objective.names, torch.cat(several, 1).mean(1).tolist(), strict=True))
-    return Assessment(float(each.mean()), loss / len(split), len(split), interval, confusion, by_output)
+    return Assessment(float(each.mean()), loss / total, len(split), interval, confusion, by_output)
 
 
 def wilson(right: int, examples: int, confidence: float = CONFIDENCE) -> Interval:

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+NOTHING = -100
+"""A target that is none, as torch marks it: what fills up the last segment of a text."""
+
 
 class Objective(Protocol):
     """Outputs and targets are tensors, or tuples of them where a network has several outputs."""
@@ -26,6 +29,10 @@ class Objective(Protocol):
 
     def metric(self, outputs: Any, targets: Any) -> Tensor:
         """A value an example: [N]."""
+        ...
+
+    def counts(self, targets: Any) -> Tensor:
+        """How much each example counts in a mean over a data set: [N]."""
         ...
 
     def natural(self, metric: float) -> Mapping[str, float]:
@@ -45,6 +52,9 @@ class Classification:
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         wanted = targets.argmax(1) if targets.is_floating_point() else targets
         return (outputs.argmax(1) == wanted).to(torch.float32)
+
+    def counts(self, targets: Tensor) -> Tensor:
+        return alike(targets)
 
     def natural(self, metric: float) -> Mapping[str, float]:
         return {self.name: metric}
@@ -67,6 +77,9 @@ class Regression:
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return 1 - (outputs.to(torch.float32) - targets).square().flatten(1).mean(1)
 
+    def counts(self, targets: Tensor) -> Tensor:
+        return alike(targets)
+
     def natural(self, metric: float) -> Mapping[str, float]:
         """With one target, its root mean squared error in its own unit too."""
         if len(self.deviations) != 1:
@@ -78,7 +91,9 @@ class Regression:
 class NextToken:
     """Cross-entropy of the next token, in nats a token; its negative is the metric.
 
-    Outputs are [N, T, V], targets [N, T] whole numbers of any width. Stated as perplexity, or as ``bits`` a token (a byte).
+    Outputs are [N, T, V], targets [N, T] whole numbers of any width; none is to be told at the places of
+    :data:`NOTHING`. Every token counts the same, so that the mean over a text gives its exact perplexity, as it is stated,
+    or its ``bits`` a token (a byte).
     """
 
     bits: bool = False
@@ -89,7 +104,11 @@ class NextToken:
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         likelihood = -F.cross_entropy(outputs.flatten(0, 1), targets.flatten().long(), reduction="none")
-        return likelihood.view(targets.shape).mean(1)
+        return likelihood.view(targets.shape).sum(1) / self.counts(targets)
+
+    def counts(self, targets: Tensor) -> Tensor:
+        """The tokens that are to be told."""
+        return (targets != NOTHING).sum(1).to(torch.float32)
 
     def natural(self, metric: float) -> Mapping[str, float]:
         if self.bits:
@@ -120,6 +139,9 @@ class Several:
     def metric(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         return self._mean(self.parts(outputs, targets))
 
+    def counts(self, targets: Sequence[Tensor]) -> Tensor:
+        return alike(targets[0])
+
     def natural(self, metric: float) -> Mapping[str, float]:
         return {self.name: metric}
 
@@ -140,6 +162,11 @@ class Several:
         total = sum(self.weights)
         weighted = [value * (weight / total) for value, weight in zip(values, self.weights, strict=True)]
         return torch.stack(weighted).sum(0)
+
+
+def alike(targets: Tensor) -> Tensor:
+    """The same weight for every example."""
+    return torch.ones(len(targets), device=targets.device)
 
 
 def also(objective: Objective, metric: float) -> str:

@@ -177,9 +177,12 @@ def evaluate(
     for part, found in answered(model, split, batch, precision, ranks):
         outputs = answer(objective, found)
         with autocast(split.device, precision):
-            loss += objective.loss(outputs, part.targets).to(torch.float64) * len(part)
-        metric += objective.metric(outputs, part.targets).sum(dtype=torch.float64)
+            mean = objective.loss(outputs, part.targets).to(torch.float64)
+        counts = objective.counts(part.targets)
+        loss += mean * counts.sum(dtype=torch.float64)
+        metric += (objective.metric(outputs, part.targets) * counts).sum(dtype=torch.float64)
     ranks.sum([loss, metric])
     if was_training and isinstance(model, nn.Module):
         model.train()
-    return Evaluation(float(loss) / len(split), float(metric) / len(split), len(split))
+    total = float(objective.counts(split.targets).sum(dtype=torch.float64))
+    return Evaluation(float(loss) / total, float(metric) / total, len(split))

@@ -18,7 +18,7 @@ from nasdsl.space.tensor import Shape
 from nasdsl.training.data.dataset import Array, TextData
 from nasdsl.training.data.parts import Parts
 from nasdsl.training.data.settings import DataSettings
-from nasdsl.training.objectives import NextToken
+from nasdsl.training.objectives import NOTHING, NextToken
 from nasdsl.training.split import Split
 from nasdsl.training.tasks import Task
 
@@ -81,17 +81,22 @@ def text_task(name: str, data: TextData, settings: DataSettings) -> Task:
 
 
 def text_parts(name: str, data: TextData, settings: DataSettings) -> Parts:
-    validation = None if data.validation is None else segments(name, "validation", data.validation, settings)
+    validation = (
+        None
+        if data.validation is None
+        else segments(name, "validation", data.validation, settings, whole=True)
+    )
     return Parts(
         segments(name, "training", data.train, settings),
-        segments(name, "test", data.test, settings),
+        segments(name, "test", data.test, settings, whole=True),
         validation,
         data.notes,
     )
 
 
-def segments(name: str, part: str, tokens: Array, settings: DataSettings) -> Streams:
-    """A text [T] in segments; what is left over at its end, shorter than a segment, is left out."""
+def segments(name: str, part: str, tokens: Array, settings: DataSettings, *, whole: bool = False) -> Streams:
+    """A text [T] in segments. What is left over at its end, shorter than a segment, is left out, or where the ``whole``
+    is wanted filled up: with zeros that nothing is to be told at, so that no token before is told otherwise for them."""
     length = settings.bptt
     if settings.tokens:
         tokens = tokens[: settings.tokens + 1]
@@ -102,6 +107,13 @@ def segments(name: str, part: str, tokens: Array, settings: DataSettings) -> Str
             f"the {part} text of `{name}` has {len(tokens)} tokens, too few for a segment of {length} and what comes next",
             f"shorter segments: `-c data.bptt={max(1, len(tokens) - 1)}`" if len(tokens) > 1 else None,
         )
-    flat = torch.from_numpy(np.array(tokens[: count * length + 1]))
-    inputs, targets = flat[:-1].view(count, length), flat[1:].view(count, length)
+    left = (len(tokens) - 1) % length if whole else 0
+    missing = length - left if left else 0
+    used = np.array(tokens[: count * length + left + 1])
+    inputs = torch.from_numpy(np.pad(used[:-1], (0, missing))).view(-1, length)
+    # A byte has no room for NOTHING.
+    told = used[1:].astype(np.int16) if missing and used.dtype == np.uint8 else used[1:]
+    targets = torch.from_numpy(np.pad(told, (0, missing), constant_values=NOTHING if missing else 0)).view(
+        -1, length
+    )
     return Streams((inputs,), targets, (Tokens(),), continuous=True, carried=settings.carried)
