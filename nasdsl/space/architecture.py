@@ -6,7 +6,8 @@ measure are made from it, so they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from nasdsl.space.diagram import Diagram
@@ -102,13 +103,21 @@ def first_output(architecture: Architecture) -> Architecture:
     for step in reversed(architecture.steps):
         if step.id in needed:
             steps.append(step)
-            needed |= _reads(step)
+            needed.update(reads(step))
     return replace(architecture, steps=tuple(reversed(steps)), outputs=outputs)
 
 
-def _reads(step: Step) -> set[int]:
-    """What a step reads, that which the body of a scan reads from outside among it."""
-    found = set(step.inputs)
-    for inner in step.body.steps if step.body is not None else ():
-        found |= _reads(inner)
+def reads(step: Step) -> Iterator[int]:
+    """What a step reads, as often as it does; all that the body of a scan reads, in it and outside, among it."""
+    yield from step.inputs
+    if step.body is not None:
+        for inner in step.body.steps:
+            yield from reads(inner)
+        yield from (*step.body.new_states, step.body.output)
+
+
+def readers(architecture: Architecture) -> Counter[int]:
+    """How often the output of each step is read; an output of the architecture is read by whoever asked for it."""
+    found = Counter(id for step in architecture.steps for id in reads(step))
+    found.update(id for _, id in architecture.outputs)
     return found

@@ -7,7 +7,6 @@ compiled chains, and are never compiled themselves, so that a new genotype compi
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import CodeType, FunctionType
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasdsl.space.architecture import Architecture, Step
+from nasdsl.space.architecture import Architecture, Step, readers
 
 CHAIN = "chain"
 
@@ -33,18 +32,14 @@ class Chain(Step):
 
 def join_chains(architecture: Architecture, compiles: Callable[[Step], bool]) -> Architecture:
     """The same architecture with chains as steps. ``compiles(step)`` says whether a step may be in one."""
-    readers = Counter(id for step in architecture.steps for id in step.inputs)
-    readers.update(
-        id for step in architecture.steps if step.body for inner in step.body.steps for id in inner.inputs
-    )
-    readers.update(id for _, id in architecture.outputs)
+    read = readers(architecture)
     steps: dict[int, Step] = {}
     for step in architecture.steps:
         if step.body is not None or len(step.inputs) != 1 or not compiles(step):
             steps[step.id] = step
             continue
         before = steps.get(step.inputs[0])
-        if isinstance(before, Chain) and readers[before.id] == 1:
+        if isinstance(before, Chain) and read[before.id] == 1:
             del steps[before.id]
             row = (*before.steps, step)
         else:

@@ -5,10 +5,9 @@ Convolutions, linear maps, batch norms and nodes' sums keep their inputs, not th
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
-from nasdsl.space.architecture import Architecture, Step
+from nasdsl.space.architecture import Architecture, Step, readers
 from nasdsl.supernet.node import Node
 
 RELU_IN_PLACE = "relu in place"
@@ -18,15 +17,11 @@ _KEEP_NO_OUTPUT = frozenset({"conv", "depthwise", "linear", "batchnorm"})
 
 def relu_in_place(architecture: Architecture) -> Architecture:
     """The same architecture with some ReLUs as steps of operation :data:`RELU_IN_PLACE`."""
-    readers = Counter(id for step in architecture.steps for id in step.inputs)
-    readers.update(
-        id for step in architecture.steps if step.body for inner in step.body.steps for id in inner.inputs
-    )
-    readers.update(id for _, id in architecture.outputs)
+    read = readers(architecture)
     by_id = {step.id: step for step in architecture.steps}
     steps = tuple(
         replace(step, operation=RELU_IN_PLACE)
-        if step.operation == "relu" and readers[step.inputs[0]] == 1 and _is_free(by_id[step.inputs[0]])
+        if step.operation == "relu" and read[step.inputs[0]] == 1 and _is_free(by_id[step.inputs[0]])
         else step
         for step in architecture.steps
     )

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step, readers, reads
 from nasdsl.space.diagram import Diagram
 from nasdsl.supernet.gates import OnesForOthers, inner, multiply, selected_only
 from nasdsl.supernet.kernels import add_normalised, normalised_backward, takes_batch_statistics
@@ -62,8 +62,7 @@ def join_nodes(architecture: Architecture, rides: Callable[[Step], bool]) -> Arc
 
     ``rides(step)`` says whether a coefficient may be the scale of that batch norm. What a scan repeats stays as it is.
     """
-    readers = Counter(id for step in architecture.steps for id in _reads(step))
-    readers.update(id for _, id in architecture.outputs)
+    read = readers(architecture)
     steps: dict[int, Step] = {}
     for step in architecture.steps:
         terms = _terms(step, architecture)
@@ -72,7 +71,7 @@ def join_nodes(architecture: Architecture, rides: Callable[[Step], bool]) -> Arc
             continue
         absorbed: list[Term] = []
         for term in terms:
-            absorbed += _absorb(term, steps, readers, rides)
+            absorbed += _absorb(term, steps, read, rides)
         there = [term for term in absorbed if term.source is None or steps[term.source].operation != ZEROS]
         if any(term.source is not None for term in there):
             # What is absent adds nothing; a gate on it may still want its Σδ.
@@ -105,29 +104,18 @@ def _terms(step: Step, architecture: Architecture) -> list[Term] | None:
 
 
 def _absorb(
-    term: Term, steps: dict[int, Step], readers: Counter[int], rides: Callable[[Step], bool]
+    term: Term, steps: dict[int, Step], read: Counter[int], rides: Callable[[Step], bool]
 ) -> list[Term]:
     """The terms that stand for one, where nobody else reads what it reads."""
     assert term.source is not None
     source = steps[term.source]
-    if readers[source.id] > 1:
+    if read[source.id] > 1:
         return [term]
     if isinstance(source, Node) and not term.is_weighed:
         return list(source.terms)
     if rides(source):
         return [replace(term, source=source.inputs[0], norm=source)]
     return [term]
-
-
-def _reads(step: Step) -> list[int]:
-    found = list(step.inputs)
-    if step.body is not None:
-        found += _inside(step.body)
-    return found
-
-
-def _inside(body: Body) -> list[int]:
-    return [id for step in body.steps for id in _reads(step)] + [*body.new_states, body.output]
 
 
 def _needed(architecture: Architecture, steps: dict[int, Step]) -> list[Step]:
@@ -138,7 +126,7 @@ def _needed(architecture: Architecture, steps: dict[int, Step]) -> list[Step]:
         if id in needed or id not in steps:  # what a scan's body is given
             continue
         needed.add(id)
-        stack += _reads(steps[id])
+        stack += reads(steps[id])
     return [step for step in steps.values() if step.id in needed]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nasdsl.space.architecture import ZEROS, Architecture, Step
+from nasdsl.space.architecture import ZEROS, Architecture, Step, reads
 from nasdsl.supernet.node import Node, NodeRun
 
 SEGMENT = "segment"
@@ -34,8 +34,7 @@ def recompute_segments(architecture: Architecture) -> Architecture:
     """The same architecture with every node, and the steps that only it rests on, as one step."""
     readers: dict[int, list[int]] = {}
     for step in architecture.steps:
-        inner = [id for s in step.body.steps for id in s.inputs] if step.body else []
-        for id in (*step.inputs, *inner):
+        for id in reads(step):
             readers.setdefault(id, []).append(step.id)
     outputs = {id for _, id in architecture.outputs}
     # Backwards: the node that a step leads to alone. Nodes, loops and what is made from nothing are never inside.
