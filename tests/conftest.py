@@ -63,6 +63,12 @@ def fashion_mnist() -> Path:
     return real_data("fashion_mnist")
 
 
+@pytest.fixture(scope="session")
+def nasbench201_table() -> Path:
+    """CIFAR-10 of NAS-Bench-201."""
+    return real_data("nasbench201/cifar10.csv")
+
+
 @pytest.fixture
 def penn_treebank() -> Path:
     """The published zip of three texts."""

@@ -20,7 +20,7 @@ from nasdsl.operations import catalogue
 from nasdsl.searching.interrupt import stopping
 from nasdsl.searching.journal import Unkept
 from nasdsl.searching.processes import cores, in_processes
-from nasdsl.searching.ranking import Agreement, agreement, kendall
+from nasdsl.searching.ranking import Agreement, agreement
 from nasdsl.searching.search import Search, make_strategy
 from nasdsl.searching.settings import SearchSettings, settings_type
 from nasdsl.space import serialize
@@ -141,9 +141,7 @@ def ceiling(truth: Truth) -> Agreement | None:
     if len(rows) < 2 or any(len(row) < 2 for row in rows):
         return None
     first, second = ([row[i] for row in rows] for i in (0, 1))
-    mean = [statistics.fmean(row) for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: -mean[i])[: (len(rows) + 1) // 2]
-    return Agreement(kendall(first, second), kendall([first[i] for i in order], [second[i] for i in order]))
+    return agreement(first, second, [statistics.fmean(row) for row in rows])
 
 
 def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:

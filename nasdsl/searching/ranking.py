@@ -20,13 +20,14 @@ class Agreement:
     better_half: float
 
 
-def agreement(scores: Sequence[float], truth: Sequence[float]) -> Agreement:
-    """Of scores with what was measured.
+def agreement(scores: Sequence[float], truth: Sequence[float], worth: Sequence[float] = ()) -> Agreement:
+    """Of scores with what was measured; the better half is by ``worth``, or else by what was measured.
 
     >>> agreement([1, 2, 3, 4], [10, 20, 40, 30])
     Agreement(all=0.6666666666666669, better_half=-1.0)
     """
-    order = sorted(range(len(truth)), key=lambda i: -truth[i])[: (len(truth) + 1) // 2]
+    worth = worth or truth
+    order = sorted(range(len(worth)), key=lambda i: -worth[i])[: (len(worth) + 1) // 2]
     return Agreement(kendall(scores, truth), kendall([scores[i] for i in order], [truth[i] for i in order]))
 
 

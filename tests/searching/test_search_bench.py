@@ -22,10 +22,6 @@ from nasdsl.searching.strategy import without_supernet
 from nasdsl.searching.table import Table, read_table
 from nasdsl.space.space import Space
 
-ROOT = Path(__file__).parent.parent.parent
-CIFAR10 = ROOT.parent / "shared" / "data" / "nasbench201" / "cifar10.csv"
-with_table = pytest.mark.skipif(not CIFAR10.exists(), reason="no table of NAS-Bench-201 beside the checkout")
-
 FEW = """
 space few() {
   input x: [2]
@@ -201,27 +197,24 @@ def test_the_command_prints_keeps_and_takes_options(tmp_path: Path) -> None:
 # --- NAS-Bench-201 ---------------------------------------------------------------------------------------
 
 
-@cache
-def real() -> Table:
-    return read_table(CIFAR10, nasbench201())
+@pytest.fixture(scope="module")
+def real(nasbench201_table: Path) -> Table:
+    return read_table(nasbench201_table, nasbench201())
 
 
-@with_table
-def test_the_facts_about_the_table() -> None:
-    table = real()
-    assert len(table) == 15_625
-    assert table.optimum == pytest.approx(94.3733, abs=5e-5)
-    best = max(table.report, key=table.report.__getitem__)
+def test_the_facts_about_the_table(real: Table) -> None:
+    assert len(real) == 15_625
+    assert real.optimum == pytest.approx(94.3733, abs=5e-5)
+    best = max(real.report, key=real.report.__getitem__)
     # Row 6111: |nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|
     assert list(json.loads(best).values()) == [
         "nor_conv_3x3", "nor_conv_3x3", "nor_conv_3x3", "skip_connect", "nor_conv_3x3", "nor_conv_1x1",
     ]  # fmt: skip
-    chance = sum(value == 10 for value in table.report.values())
+    chance = sum(value == 10 for value in real.report.values())
     assert chance == 341
 
 
-@with_table
-def test_cells_without_a_path_are_those_at_chance() -> None:
+def test_cells_without_a_path_are_those_at_chance(real: Table) -> None:
     """That strings and choices are mapped edge by edge."""
     names = [choice.name for choice in nasbench201().choices]
     edges = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
@@ -231,13 +224,12 @@ def test_cells_without_a_path_are_those_at_chance() -> None:
         for (source, target), is_open in zip(edges, open, strict=True):
             if is_open and source in reached:
                 reached.add(target)
-        assert (real().report[json.dumps(genotype)] == 10) == (3 not in reached)
+        assert (real.report[json.dumps(genotype)] == 10) == (3 not in reached)
 
 
-@with_table
-def test_a_quick_comparison_is_in_the_published_range() -> None:
+def test_a_quick_comparison_is_in_the_published_range(real: Table) -> None:
     names = ["random_search", "regularized_evolution", "local_search"]
-    found = bench(nasbench201(), real(), names, evaluations=100, seeds=12, workers=1)
+    found = bench(nasbench201(), real, names, evaluations=100, seeds=12, workers=1)
     means = {s.strategy: s.mean for s in found.summaries}
     assert 93.3 < means["random_search"] < 94.1
     assert 93.3 < means["regularized_evolution"] < 94.3

@@ -15,8 +15,6 @@ from nasdsl.diagnostics import NasError
 from nasdsl.space.measures import Extent
 from nasdsl.space.space import Space
 
-TABLE = Path(__file__).parents[3] / "shared" / "data" / "nasbench201" / "cifar10.csv"
-
 
 def genotype_of(arch: str) -> dict[str, str]:
     """``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` in the names of the shipped space."""
@@ -27,10 +25,9 @@ def genotype_of(arch: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="the table of NAS-Bench-201 is not here")
-def test_nasbench201_table() -> None:
+def test_nasbench201_table(nasbench201_table: Path) -> None:
     space = pipeline.load(resources.spaces() / "nasbench201.nas")
-    with TABLE.open() as lines:
+    with nasbench201_table.open() as lines:
         rows = list(csv.DictReader(lines))
     compared = 0
     for row in rows[::97]:
