@@ -25,7 +25,7 @@ from nasdsl.language.elaborate import Elaborator
 from nasdsl.language.modules import Loader, Module, pick_space
 from nasdsl.operations import catalogue
 from nasdsl.space.choice import Taken
-from nasdsl.space.size import Rational
+from nasdsl.space.size import Rational, plain
 from nasdsl.space.space import Space
 from nasdsl.space.tensor import Shape
 
@@ -147,7 +147,7 @@ def search(
         preset=preset,
         assignments=settings,
         space=space.name,
-        parameters={k: v if isinstance(v, int) else str(v) for k, v in space.parameters.items()},
+        parameters=plain(space.parameters),
         task=task if isinstance(task, str) else task.name,
         seed=seed,
         device=device,

@@ -13,7 +13,7 @@ import typer
 
 from nasdsl.cli import options
 from nasdsl.diagnostics import failure
-from nasdsl.space.size import Rational
+from nasdsl.space.size import Rational, plain
 
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
@@ -88,7 +88,7 @@ def search_settings(
     if own:
         given.pop("task", None)  # it named a kind of data
     if space is not None:
-        given |= {"space": space.name, "parameters": options.plain(space.parameters)}
+        given |= {"space": space.name, "parameters": plain(space.parameters)}
     return settings_for(
         strategy,
         evaluator=evaluator,

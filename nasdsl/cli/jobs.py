@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasdsl.cli import finished, networks, options
+from nasdsl.cli import finished, networks
 from nasdsl.diagnostics import failure
 from nasdsl.space.choice import Taken
+from nasdsl.space.size import plain
 
 if TYPE_CHECKING:
     from nasdsl.exporting.network import Network
@@ -59,7 +60,7 @@ class Job:
         return {
             "space": space.name,
             "sources": digest({str(i): text for i, text in enumerate(space.sources.values())}),
-            "parameters": options.plain(space.parameters),
+            "parameters": plain(space.parameters),
             "genotype": {k: list(v) if isinstance(v, tuple) else v for k, v in self.genotype.items()},
             "task": self.task,
             "data": self.data.model_dump(mode="json"),
@@ -190,7 +191,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Writes down what is trained here, so that the same job can go on."""
-    from nasdsl.training.checkpoint import write_whole
+    from nasdsl.training.checkpoint import write_json
 
     path = folder / JOB
     if (folder / CHECKPOINT).exists() and path.exists():
@@ -203,7 +204,7 @@ def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:
             f"`{folder}` has an unfinished training of another kind: `{key}` was {old}, and is {new} now",
             "name another folder with -o, or remove that one",
         )
-    write_whole(path, (json.dumps(wanted, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(path, wanted)
 
 
 def _differences(

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.diagnostics import failure
-from nasdsl.space.size import Rational, whole
+from nasdsl.space.size import Rational, plain, whole
 
 if TYPE_CHECKING:
     from nasdsl.exporting.network import Network
@@ -97,7 +97,7 @@ def write_network(
     from safetensors.torch import save
 
     from nasdsl.searching.run import source_files, versions
-    from nasdsl.training.checkpoint import write_whole
+    from nasdsl.training.checkpoint import write_json, write_whole
     from nasdsl.training.config import write_toml
 
     network = trained.network
@@ -105,7 +105,7 @@ def write_network(
     device = next(iter(network.parameters())).device
     entries = {
         "space": space.name,
-        "parameters": {k: v if isinstance(v, int) else str(v) for k, v in space.parameters.items()},
+        "parameters": plain(space.parameters),
         "genotype": dict(network.genotype),
         "task": task,
         "data": data.model_dump(),
@@ -118,19 +118,19 @@ def write_network(
     for name, text in source_files(space).items():
         write_whole(folder / "space" / name, text.encode())
     write_whole(folder / WEIGHTS, save(tensors))
-    write_whole(folder / "genotype.json", _json_bytes(entries["genotype"]))
+    write_json(folder / "genotype.json", entries["genotype"])
     write_whole(folder / "recipe.toml", write_toml(recipe, explained=True).encode())
     curve = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in trained.epochs)
     write_whole(folder / "epochs.jsonl", curve.encode())
-    write_whole(folder / NETWORK, _json_bytes(entries))
+    write_json(folder / NETWORK, entries)
 
 
 def add_test(folder: Path, metric: float, loss: float, examples: int) -> None:
     """Adds what a stored network scored on the test part."""
-    from nasdsl.training.checkpoint import write_whole
+    from nasdsl.training.checkpoint import write_json
 
     entries = (about(folder) or {}) | {"test": {"metric": metric, "loss": loss, "examples": examples}}
-    write_whole(folder / NETWORK, _json_bytes(entries))
+    write_json(folder / NETWORK, entries)
 
 
 def about(folder: Path) -> dict[str, Any] | None:
@@ -189,7 +189,3 @@ def reference(folder: Path, name: str, parameters: Mapping[str, object], limits:
         if any(space.name == name for space in pipeline.read(path, limits).spaces):
             return SpaceReference(path, name, values, limits)
     raise failure("N937", f"`{folder}` has no copy of the space `{name}`")
-
-
-def _json_bytes(value: object) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -210,11 +210,6 @@ def use_threads(number: int | None) -> None:
         torch.set_num_threads(number)
 
 
-def plain(values: Mapping[str, Rational]) -> dict[str, int | str]:
-    """Numbers as a configuration keeps them: whole ones as they are, others as text."""
-    return {name: value if isinstance(value, int) else str(value) for name, value in values.items()}
-
-
 def limits(settings: Iterable[str] | None) -> Limits:
     """What ``--limit`` said.
 

@@ -105,11 +105,10 @@ def command(
     from nasdsl.report.trackers import check_trackers, tracked
     from nasdsl.searching import Interrupted, search
     from nasdsl.training.data.build import task_for
-
-    check_trackers(list(track or ()))
     from nasdsl.training.device import resolve_device
     from nasdsl.training.ranks import joined
 
+    check_trackers(list(track or ()))
     options.use_threads(threads)
     chosen = configuration.search_settings(
         context,

@@ -72,7 +72,7 @@ def plan(
 def within_budget(trainings: Trainings, task: Task, seconds: float, workers: int) -> Trainings:
     """The trainings with as many epochs each as fit into ``seconds`` in all, counted when they first began."""
     from nasdsl.training.budget import epochs_within, seconds_per_epoch
-    from nasdsl.training.checkpoint import write_whole
+    from nasdsl.training.checkpoint import write_json
 
     first = trainings.jobs[0]
     path = trainings.base / "budget.json"
@@ -87,7 +87,7 @@ def within_budget(trainings: Trainings, task: Task, seconds: float, workers: int
         took = seconds_per_epoch(network, task, first.recipe, precision=first.precision)
         rounds = -(-len(trainings.jobs) // min(workers, len(trainings.jobs)))
         kept = asked | {"epochs": epochs_within(seconds / rounds, took)}
-        write_whole(path, (json.dumps(kept, indent=2) + "\n").encode())
+        write_json(path, kept)
     recipe = first.recipe.lasting(int(kept["epochs"]))
     return replace(trainings, jobs=[replace(job, recipe=recipe) for job in trainings.jobs])
 
@@ -138,7 +138,7 @@ def conclude(trainings: Trainings, scores: Sequence[Sequence[Score]], task: Task
 def write_results(
     trainings: Trainings, scores: Sequence[Sequence[Score]], outcome: Outcome, task: Task, name: str
 ) -> None:
-    from nasdsl.training.checkpoint import write_whole
+    from nasdsl.training.checkpoint import write_json
 
     entries: Mapping[str, Any] = {
         "metric": task.objective.name,
@@ -152,8 +152,7 @@ def write_results(
         "winner": outcome.winner,
         "test": {"metrics": [s.metric for s in outcome.test], "losses": [s.loss for s in outcome.test]},
     }
-    text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-    write_whole(trainings.base / "results.json", text.encode())
+    write_json(trainings.base / "results.json", entries)
 
 
 def _on_test(job: Job, task: Task) -> Score:

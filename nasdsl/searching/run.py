@@ -31,7 +31,7 @@ from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
 from nasdsl.searching.settings import CHANGEABLE, SearchSettings
 from nasdsl.space.space import Space
-from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_whole
+from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_json, write_whole
 from nasdsl.training.config import write_toml
 
 FORMAT = 2
@@ -133,7 +133,7 @@ class Run:
                     message = f"`{key}` was {before.get(key)} when the run began and is {value} now: results may differ"
                     self._warn(Diagnostic("N933", message, severity=Severity.WARNING))
         else:
-            write_whole(path, (json.dumps(now, indent=2) + "\n").encode())
+            write_json(path, now)
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ from nasdsl.searching.strategy import (
     without_supernet,
 )
 from nasdsl.space.choice import Genotype
+from nasdsl.space.size import plain
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.training.checkpoint import prefixed, under
@@ -162,8 +163,12 @@ def _nothing(event: Event) -> None:
 
 def about(space: Space, settings: SearchSettings, task: Task) -> SearchSettings:
     """The settings with what was really searched: the space with its parameters, and the task with a digest of its data."""
-    parameters = {n: v if isinstance(v, int) else str(v) for n, v in space.parameters.items()}
-    changes = {"space": space.name, "parameters": parameters, "task": task.name, "data": task.data}
+    changes = {
+        "space": space.name,
+        "parameters": plain(space.parameters),
+        "task": task.name,
+        "data": task.data,
+    }
     return settings.model_copy(update=changes)
 
 

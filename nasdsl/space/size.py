@@ -22,6 +22,11 @@ def whole(value: Rational) -> Rational:
     return value
 
 
+def plain(values: Mapping[str, Rational]) -> dict[str, int | str]:
+    """Numbers as files keep them: whole ones as they are, others as text, such as ``1/3``."""
+    return {name: value if isinstance(value, int) else str(value) for name, value in values.items()}
+
+
 class Size:
     """A polynomial with rational coefficients, in normal form; never a plain number (see :func:`make`)."""
 

@@ -22,6 +22,11 @@ from nasdsl.diagnostics import failure
 FORMAT = 2
 
 
+def write_json(path: Path, value: Any) -> None:
+    """As :func:`write_whole`, for people to read too."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file so that a reader, or a restart after a power cut, sees all of it or the one before.
 
