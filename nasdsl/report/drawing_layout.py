@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 
 import networkx as nx
 
@@ -34,6 +34,9 @@ MARGIN = 20.0
 BETWEEN = 30.0
 """Between panels."""
 TITLE = 30.0
+MOST_STACKED, STACKED = 6, 0.92
+"""Of so many parts at most all ways to put them into columns are tried, and one is taken that leaves so much of the
+height or less."""
 STACK = 3.0
 SWEEPS, STARTS, PLACED = 16, 24, 6
 """How often an order is improved, from how many beginnings, and how many of the best are compared."""
@@ -121,6 +124,7 @@ def lay_out(picture: Picture) -> Page:
         for part in (picture.overview, *picture.parts)
     ]
     _pack(parts)
+    _stack(parts)
     for number, part in enumerate(parts):
         part.letter = chr(ord("a") + number) if len(parts) <= 26 else ""
     right = max(part.x + part.width for part in parts)
@@ -149,6 +153,40 @@ def _pack(parts: Sequence[Placed]) -> None:
         assert found is not None
         part.y, part.x = found
         done.append(part)
+
+
+def _stack(parts: Sequence[Placed]) -> None:
+    """Puts parts into columns instead, each under the one before it, where that makes the page a good deal lower: a
+    tall part then has others beside it that are too wide for the gap that the skyline left."""
+    if not 1 < len(parts) <= MOST_STACKED:
+        return
+    top = MARGIN + 30.0
+    lowest = STACKED * max(part.y + part.height for part in parts)
+    best: tuple[float, float, tuple[int, ...]] | None = None
+    for columns in product(range(len(parts)), repeat=len(parts)):
+        if any(column > max((0, *(c + 1 for c in columns[:i]))) for i, column in enumerate(columns)):
+            continue  # the same columns in another order
+        groups = _groups(parts, columns)
+        width = sum(max(p.width for p in group) for group in groups) + BETWEEN * (len(groups) - 1)
+        height = top + max(sum(p.height + BETWEEN for p in group) - BETWEEN for group in groups)
+        if width <= WIDTH - 2 * MARGIN and height <= lowest and (best is None or (height, width) < best[:2]):
+            best = (height, width, columns)
+    if best is None:
+        return
+    x = MARGIN
+    for group in _groups(parts, best[2]):
+        y = top
+        for part in group:
+            part.x, part.y = x, y
+            y += part.height + BETWEEN
+        x += max(part.width for part in group) + BETWEEN
+
+
+def _groups(parts: Sequence[Placed], columns: Sequence[int]) -> list[list[Placed]]:
+    groups: list[list[Placed]] = [[] for _ in range(max(columns) + 1)]
+    for part, column in zip(parts, columns, strict=True):
+        groups[column].append(part)
+    return groups
 
 
 # --- sizes ----------------------------------------------------------------------------------------
