@@ -2,7 +2,7 @@
 
 Boxes are as large as their text. A panel whose boxes follow each other is a column, with arrows that pass by others as
 arcs at its sides; any other stands in layers, whose places are solved by SciPy. Panels then go as high up on the page
-as they fit. The same picture has the same places every time.
+as they fit, or into columns where that is a good deal lower. The same picture has the same places every time.
 """
 
 from __future__ import annotations
@@ -123,14 +123,19 @@ def lay_out(picture: Picture) -> Page:
         place_panel(part) if isinstance(part, Panel) else place_key(part)
         for part in (picture.overview, *picture.parts)
     ]
-    _pack(parts)
-    _stack(parts)
+    place_parts(parts)
     for number, part in enumerate(parts):
         part.letter = chr(ord("a") + number) if len(parts) <= 26 else ""
     right = max(part.x + part.width for part in parts)
     height = max(part.y + part.height for part in parts)
     title = text_width(picture.title, 15, True) + sum(16 + text_width(note, TEXT) for note in picture.notes)
     return Page(picture, max(right, MARGIN + title) + MARGIN, height + MARGIN, parts)
+
+
+def place_parts(parts: Sequence[Placed]) -> None:
+    """Finds a place on the page for each part."""
+    _pack(parts)
+    _stack(parts)
 
 
 def _pack(parts: Sequence[Placed]) -> None:

@@ -17,7 +17,7 @@ from nasdsl import pipeline, resources
 from nasdsl.cli.app import app
 from nasdsl.report.drawing import Item, Key, Panel, Picture, plain
 from nasdsl.report.drawing_graph import dot, mermaid
-from nasdsl.report.drawing_layout import PAD_X, STACK, WIDTH, Box, Page, lay_out
+from nasdsl.report.drawing_layout import PAD_X, STACK, WIDTH, Box, Page, Placed, lay_out, place_parts
 from nasdsl.report.drawing_lines import line_width
 from nasdsl.report.drawing_panels import picture_of
 from nasdsl.report.drawing_svg import html, svg
@@ -97,6 +97,18 @@ def test_an_arrow_begins_and_ends_at_its_boxes(name: str) -> None:
                 box = boxes[id]
                 assert box.left - 1 <= x <= box.right + STACK * box.shadows + 1
                 assert box.top - 1 <= y <= box.bottom + 1
+
+
+def test_parts_stand_under_each_other_beside_a_tall_one() -> None:
+    """The third is too wide for the gap under the first; in a column with it the page is lower."""
+    parts = [Placed(Key(name, "", []), width, height) for name, width, height in (
+        ("a", 150, 300), ("b", 300, 1000), ("c", 250, 400), ("d", 140, 100),
+    )]  # fmt: skip
+    place_parts(parts)
+    a, b, c, d = parts
+    assert a.x == c.x == d.x and a.y < c.y < d.y
+    assert b.x > c.x + c.width and b.y == a.y
+    assert max(part.y + part.height for part in parts) == b.y + b.height
 
 
 @pytest.mark.parametrize("name", SPACES)
