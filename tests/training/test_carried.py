@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from nasdsl.training.data.dataset import TextData
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.data.text import text_task
 from nasdsl.training.objectives import NOTHING, NextToken
+from nasdsl.training.ranks import Ranks
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.recipes import published
 from nasdsl.training.regularisation import regularised
@@ -187,6 +189,30 @@ def test_of_several_passes_the_last_is_gone_on_from_and_other_sizes_are_left() -
     off.after(0, (0, 2), {1: (torch.ones(2, 3),)})
     off.go_on(2)
     assert off.before((0, 2)) == {}
+
+
+def test_processes_hold_their_rows_and_keep_all() -> None:
+    whole = torch.arange(8.0).view(4, 2)
+    halves = [Carried(True), Carried(True)]
+    for carried, rows in zip(halves, [(0, 2), (2, 4)], strict=True):
+        carried.after(0, rows, {5: (whole[slice(*rows)],)})
+        carried.go_on(4)
+    kept = [carried.tensors()["5.0"] for carried in halves]
+    assert torch.equal(kept[0] + kept[1], whole) and not torch.equal(kept[0], whole)
+
+    class Summing(Ranks):
+        """Counts what is summed over the processes."""
+
+        def sum(self, tensors: Sequence[Tensor]) -> None:
+            counted.extend(tensors)
+
+    counted: list[Tensor] = []
+    ranks = Summing(rank=0, count=2)
+    halves[0].tensors(ranks)
+    assert len(counted) == 1
+    # What was taken up again is whole in every process: the sum of it would count it twice.
+    halves[0].restore({"5.0": whole})
+    assert torch.equal(halves[0].tensors(ranks)["5.0"], whole) and len(counted) == 1
 
 
 def test_streams_start_anew_with_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
