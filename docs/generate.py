@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from nasdsl import pipeline
 from nasdsl.cli.explain import Explanation, explanations
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, render
+from nasdsl.diagnostics.quantities import grouped
 from nasdsl.operations import shipped
 from nasdsl.operations.example import Example, decide
 from nasdsl.space.operation import REQUIRED, Instance, Operation, Setting, TorchCall
@@ -172,7 +173,7 @@ def _row(operation: Operation, example: Example) -> tuple[str, ...]:
 def _number(value: Any) -> str:
     if value == 0:
         return ""
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
+    return grouped(value) if isinstance(value, int) else str(value)
 
 
 def _call(operation: Operation, example: Example) -> str:
@@ -280,7 +281,9 @@ STAGES = {
     "N7": "Lints",
     "N8": "Genotypes",
     "N9": "Tasks, devices, runs, files and options",
+    "N10": "Data, training, processes, exports and lifting",
 }
+"""By the code without its last two digits."""
 
 DIAGNOSTICS_HEAD = """\
 # Diagnostics
@@ -295,12 +298,12 @@ def diagnostics_page() -> str:
     known = explanations()
     parts = [GENERATED, DIAGNOSTICS_HEAD]
     for prefix, title in STAGES.items():
-        entries = [entry for entry in known.values() if entry.code.startswith(prefix)]
+        entries = [entry for entry in known.values() if entry.code[:-2] == prefix]
         rows = [f"| [{entry.code}](#{entry.code.lower()}) | {entry.title} |" for entry in entries]
         if rows:
             parts.append(f"**{title}**\n\n| code | |\n| --- | --- |\n" + "\n".join(rows) + "\n")
     for prefix, title in STAGES.items():
-        entries = [entry for entry in known.values() if entry.code.startswith(prefix)]
+        entries = [entry for entry in known.values() if entry.code[:-2] == prefix]
         if entries:
             parts.append(f"## {title}\n")
             parts += ["\n".join(_diagnostic(entry)) for entry in entries]

@@ -99,3 +99,14 @@ def test_a_command_that_passes_is_one(entry: Explanation) -> None:
         context = group.make_context("nasdsl", list(arguments))
         name, found, rest = group.resolve_command(context, [*context._protected_args, *context.args])  # type: ignore[attr-defined]
         found.make_context(name, rest, parent=context)
+
+
+def test_a_code_of_the_manual_stands_in_the_part_of_its_stage() -> None:
+    text = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    stages: list[str] = []
+    for part in text.split("\n## ")[1:]:
+        codes = [line[4:] for line in part.splitlines() if line.startswith("### N")]
+        (stage,) = {code[:-2] for code in codes}
+        stages.append(stage)
+    assert len(set(stages)) == len(stages)
+    assert set(stages) == {code[:-2] for code in PAGES}
