@@ -1,9 +1,9 @@
 """A language model searched for on a part of Penn Treebank, beside a plain LSTM.
 
 The first 39 970 words (1 142 segments) of each part of the text, the 2 000 most frequent ones by name, so that
-perplexities can't be compared with published ones. `darts_rnn` with 8 nodes and 64 features is searched with GDAS; its winner, and a plain LSTM
-with about as many parameters, are trained from scratch with the same recipe, from two seeds. The network of the space is
-run through the command line.
+perplexities can't be compared with published ones. `darts_rnn` with 8 nodes and 64 features is searched with GDAS; its
+winner, and a plain LSTM with about as many parameters, are trained from scratch with the same recipe, from two seeds. The
+network of the space is run through the command line.
 
     python -m benchmarks.penn_treebank ptb.zip     # prints, and writes results/penn_treebank.txt; about 5 minutes
 """
