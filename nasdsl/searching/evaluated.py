@@ -10,7 +10,7 @@ from nasdsl.searching.cadence import Cadence
 from nasdsl.searching.evaluators import EVALUATORS, Budgeted, Evaluator, Given
 from nasdsl.searching.events import Event, end_event, evaluated_start_event, page, trial_event
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.interrupt import Interrupted, Stop
+from nasdsl.searching.interrupt import Stop, stopped
 from nasdsl.searching.journal import Journal
 from nasdsl.searching.results import write_results
 from nasdsl.searching.settings import SearchSettings
@@ -159,11 +159,7 @@ class Evaluated:
 
     def leave(self) -> None:
         self.save()
-        if self.journal.folder is None:
-            raise KeyboardInterrupt
-        raise Interrupted(
-            f"stopped; the same command goes on from here (the run is in `{self.journal.folder}`)"
-        )
+        raise stopped(self.journal.folder)
 
     def save(self) -> None:
         tensors, strategy = self.strategy.state()

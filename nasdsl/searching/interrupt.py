@@ -6,12 +6,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 
 class Interrupted(Exception):
     """A run was stopped and can go on. The message says how."""
+
+
+def stopped(folder: Path | None) -> BaseException:
+    """How a run ends that was stopped: with where it is kept, or, where it isn't, as Ctrl-C ends anything."""
+    if folder is None:
+        return KeyboardInterrupt()
+    return Interrupted(f"stopped; the same command goes on from here (the run is in `{folder}`)")
 
 
 class Stop:

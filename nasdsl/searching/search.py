@@ -32,7 +32,7 @@ from nasdsl.searching.events import (
 from nasdsl.searching.exhausted import is_out_of_memory, out_of_memory
 from nasdsl.searching.forecast import forecast_search
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.interrupt import Interrupted, Stop, stopping
+from nasdsl.searching.interrupt import Stop, stopped, stopping
 from nasdsl.searching.journal import Journal, Unkept
 from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
@@ -388,11 +388,7 @@ class Search:
     def leave(self) -> None:
         self.save()
         self.ranks.agree()  # else the first to leave would have the others ended before that is done
-        if self.journal.folder is None:
-            raise KeyboardInterrupt
-        raise Interrupted(
-            f"stopped; the same command goes on from here (the run is in `{self.journal.folder}`)"
-        )
+        raise stopped(self.journal.folder)
 
     def save(self) -> None:
         """Keeps the state, all of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
     return module
 
 
+@cache
 def lifted(name: str) -> tuple[nn.Module, pipeline.Lifted]:
     kind, shapes = CASES[name]
     module = made(kind)
