@@ -1,4 +1,4 @@
-"""NSGA-II: evolution of a front, by accuracy and a cost."""
+"""NSGA-II: evolution of a front, by accuracy and costs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ Point = tuple[float, ...]
 """What a genotype came to in each objective; smaller is better."""
 
 
+Cost = Literal["params", "flops", "activations", "memory", "training_memory", "latency"]
+
+
 class Nsga2Options(Config):
     population: int = Field(default=20, ge=2, description="survivors, and children of each generation")
-    cost: Literal["params", "flops", "activations", "memory", "training_memory"] = Field(
-        default="params", description="the measure that is kept small beside a large metric"
+    costs: tuple[Cost, ...] = Field(
+        default=("params",),
+        min_length=1,
+        description="the measures that are kept small beside a large metric; a search takes those of --objective",
     )
     crossover: float = Field(default=0.9, ge=0, le=1, description="share of children with two parents")
     mutation: float = Field(
@@ -38,7 +43,7 @@ class Nsga2(Replaying):
     """Deb, Pratap, Agarwal & Meyarivan, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", 2002; for
     architectures as in Lu et al., "NSGA-Net", GECCO 2019.
 
-    Two objectives: the metric, and a measure of the genotype that needs no training. After each generation survivors and
+    The objectives are the metric, and measures of the genotype that need no training. After each generation survivors and
     children are sorted into fronts that don't dominate one another; the first fronts survive, and of the last that
     partly fits those with the most room around them (crowding distance). Parents win binary tournaments by front, then
     by room. A child takes each choice from one of two parents, and one choice is mutated.
@@ -49,15 +54,16 @@ class Nsga2(Replaying):
     Options: ClassVar[type[Config]] = Nsga2Options
 
     def reset(self) -> None:
-        self.costs: dict[str, float] = {}
+        self.costs: dict[str, tuple[float, ...]] = {}
         self.survivors: list[Trial] = []
         self.children: list[Trial] = []
 
     def point(self, trial: Trial) -> Point:
         text = trial.genotype.text
         if text not in self.costs:
-            self.costs[text] = float(getattr(self.space.measure(trial.genotype), self.options.cost))
-        return (-fitness(trial), self.costs[text])
+            measures = self.space.measure(trial.genotype)
+            self.costs[text] = tuple(float(getattr(measures, cost)) for cost in self.options.costs)
+        return (-fitness(trial), *self.costs[text])
 
     def front(self, history: History) -> list[Trial]:
         """The trials that no other dominates, one for each genotype."""

@@ -177,7 +177,11 @@ def make_strategy(space: Space, settings: SearchSettings) -> Strategy:
     proposes, N966 where two things would."""
     check_kinds(space, settings.strategy)
     kind = STRATEGIES.find(settings.strategy)
-    strategy = kind(space, settings.options, derive(settings.seed, "strategy"))
+    options, costs = settings.options, costs_among(settings.objectives)
+    if costs and "costs" in kind.Options.model_fields:
+        # A strategy that looks at costs itself looks at those that the search is for.
+        options = options.model_copy(update={"costs": costs})
+    strategy = kind(space, options, derive(settings.seed, "strategy"))
     if isinstance(strategy, WeightSharing) and settings.evaluator:
         raise failure(
             "N966",

@@ -12,7 +12,10 @@ from nasdsl import pipeline
 from nasdsl.diagnostics import NasError
 from nasdsl.report.pareto import plot
 from nasdsl.searching.history import History, Trial
+from nasdsl.searching.nsga2 import Nsga2
 from nasdsl.searching.objectives import ExpectedCost, constrained, costs_among, front_of, hypervolume
+from nasdsl.searching.search import make_strategy, search
+from nasdsl.searching.settings import settings_for
 from nasdsl.searching.strategy import Path
 from nasdsl.space.latency import LatencyTable, rows_of_space, timed
 from nasdsl.space.space import Space
@@ -179,3 +182,24 @@ def test_hypervolume_against_counting_cells() -> None:
         for x in range(6) for y in range(6) for z in range(6)
     )  # fmt: skip
     assert hypervolume(points, (6, 6, 6)) == cells
+
+
+def test_nsga2_keeps_the_costs_small_that_the_search_is_for(space: Space, tmp_path: FilePath) -> None:
+    settings = settings_for(
+        "nsga2",
+        evaluator="params",
+        assignments=["evaluations=12", "options.population=4"],
+        objectives=("accuracy", "flops", "memory"),
+    )
+    strategy = make_strategy(space, settings)
+    assert isinstance(strategy, Nsga2)
+    genotype = space.sample(0)
+    measured = space.measure(genotype)
+    point = strategy.point(Trial(genotype, 0.5, 1.0))
+    assert point[1:] == (measured.flops, measured.memory)
+    search(space, settings, folder=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "pareto.json").read_text())["objectives"] == [
+        "accuracy",
+        "flops",
+        "memory",
+    ]
