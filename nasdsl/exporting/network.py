@@ -26,7 +26,7 @@ from nasdsl.operations.recurrent import (
     on_state,
     with_hidden_dropout,
 )
-from nasdsl.space.architecture import ZEROS, Architecture, Body, Step, first_output
+from nasdsl.space.architecture import ZEROS, Architecture, Body, Step, first_output, reads
 from nasdsl.space.branches import candidate_paths
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.operation import Catalogue
@@ -238,7 +238,7 @@ class _Program:
             kept = frozenset(id for _, id in architecture.outputs)
         last: dict[int, int] = {}
         for position, step in enumerate(steps):
-            for id in _reads(step):
+            for id in reads(step):
                 last[id] = position
         made = {step.id for step in steps}
         dying: dict[int, list[int]] = {}
@@ -407,14 +407,6 @@ def _zeros(x: Tensor, given: Shape, wanted: Shape) -> Tensor:
     if given.dtype == "float":
         return x.new_zeros(x.shape[0], *sizes)
     return torch.zeros(x.shape[0], *sizes, device=x.device)
-
-
-def _reads(step: Step) -> tuple[int, ...]:
-    """What a step reads, and what the body of a scan does."""
-    if step.body is None:
-        return step.inputs
-    inner = [id for inside in step.body.steps for id in _reads(inside)]
-    return (*step.inputs, *inner, *step.body.new_states, step.body.output)
 
 
 def all_steps(steps: Sequence[Step]) -> Iterator[Step]:

@@ -8,12 +8,12 @@ A scan is a loop over time whose states start at zero, or at what ``states`` has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nasdsl.space.architecture import Body, Step
+from nasdsl.space.architecture import Body, Step, reads
 
 EMBEDDING = "embedding"
 """The operation that words are dropped from."""
@@ -136,7 +136,7 @@ def last_scans(steps: Sequence[Step]) -> frozenset[int]:
             continue
         if step.body is not None and step.id not in followed:
             last.add(step.id)
-        followed.update(_reads(step))
+        followed.update(reads(step))
     return frozenset(last)
 
 
@@ -157,10 +157,3 @@ def with_hidden_dropout(
         return run(*inputs)
 
     return dropping
-
-
-def _reads(step: Step) -> Iterator[int]:
-    yield from step.inputs
-    if step.body is not None:
-        for inner in step.body.steps:
-            yield from _reads(inner)

@@ -7,7 +7,7 @@ measure are made from it, so they cannot disagree.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from nasdsl.space.diagram import Diagram
@@ -97,14 +97,21 @@ class Architecture:
 
 def first_output(architecture: Architecture) -> Architecture:
     """What the first output needs, and no other output."""
-    outputs = architecture.outputs[:1]
-    needed = {*architecture.inputs, *(id for _, id in outputs)}
-    steps: list[Step] = []
-    for step in reversed(architecture.steps):
-        if step.id in needed:
-            steps.append(step)
-            needed.update(reads(step))
-    return replace(architecture, steps=tuple(reversed(steps)), outputs=outputs)
+    first = replace(architecture, outputs=architecture.outputs[:1])
+    return replace(first, steps=needed(first, architecture.steps))
+
+
+def needed(architecture: Architecture, steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Those of ``steps`` that the outputs of an architecture rest on, and its inputs, in their order."""
+    by_id = {step.id: step for step in steps}
+    found: set[int] = set()
+    stack = [*architecture.inputs, *(id for _, id in architecture.outputs)]
+    while stack:
+        id = stack.pop()
+        if id not in found and id in by_id:  # else what a scan's body is given
+            found.add(id)
+            stack += reads(by_id[id])
+    return tuple(step for step in by_id.values() if step.id in found)
 
 
 def reads(step: Step) -> Iterator[int]:
@@ -114,6 +121,18 @@ def reads(step: Step) -> Iterator[int]:
         for inner in step.body.steps:
             yield from reads(inner)
         yield from (*step.body.new_states, step.body.output)
+
+
+def given(step: Step) -> tuple[int, ...]:
+    """What a step is run with: its inputs, and of a scan also what its body reads from outside, each once."""
+    return step.inputs if step.body is None else step.inputs + outside(step.body)
+
+
+def outside(body: Body) -> tuple[int, ...]:
+    """What a scan's body reads that was made before it."""
+    inside = {step.id for step in body.steps} | {body.element, *body.states}
+    ids = [id for step in body.steps for id in given(step)] + [*body.new_states, body.output]
+    return tuple(dict.fromkeys(id for id in ids if id not in inside))
 
 
 def readers(architecture: Architecture) -> Counter[int]:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step, given
 from nasdsl.space.operation import FLOAT, INT, Catalogue, Held, Instance
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Shape
@@ -337,13 +337,3 @@ class _Run:
         if isinstance(value, Size):
             return int(value.at({name: self.free.get(name, 1) for name in value.names()}))
         return value
-
-
-def given(step: Step) -> tuple[int, ...]:
-    """What a step reads; a scan also what its body reads from outside."""
-    if step.body is None:
-        return step.inputs
-    body = step.body
-    inside = {inner.id for inner in body.steps} | {body.element, *body.states}
-    ids = [id for inner in body.steps for id in given(inner)] + [*body.new_states, body.output]
-    return step.inputs + tuple(dict.fromkeys(id for id in ids if id not in inside))

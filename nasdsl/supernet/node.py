@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step, readers, reads
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step, needed, readers
 from nasdsl.space.diagram import Diagram
 from nasdsl.supernet.gates import OnesForOthers, inner, multiply, selected_only
 from nasdsl.supernet.kernels import add_normalised, normalised_backward, takes_batch_statistics
@@ -82,7 +82,7 @@ def join_nodes(architecture: Architecture, rides: Callable[[Step], bool]) -> Arc
             step.id, NODE, replace(step.instance, inputs=tuple(steps[i].shape for i in inputs)), inputs,
             step.scope, step.name, terms=tuple(absorbed),
         )  # fmt: skip
-    return replace(architecture, steps=tuple(_needed(architecture, steps)))
+    return replace(architecture, steps=needed(architecture, steps.values()))
 
 
 def _terms(step: Step, architecture: Architecture) -> list[Term] | None:
@@ -116,18 +116,6 @@ def _absorb(
     if rides(source):
         return [replace(term, source=source.inputs[0], norm=source)]
     return [term]
-
-
-def _needed(architecture: Architecture, steps: dict[int, Step]) -> list[Step]:
-    needed: set[int] = set()
-    stack = [*architecture.inputs, *(id for _, id in architecture.outputs)]
-    while stack:
-        id = stack.pop()
-        if id in needed or id not in steps:  # what a scan's body is given
-            continue
-        needed.add(id)
-        stack += reads(steps[id])
-    return [step for step in steps.values() if step.id in needed]
 
 
 # --- what runs it -------------------------------------------------------------------------------------

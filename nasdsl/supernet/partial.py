@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasdsl.space.architecture import MIX, ZEROS, Architecture, Step
+from nasdsl.space.architecture import MIX, ZEROS, Architecture, Step, needed
 from nasdsl.space.graph import Scope
 from nasdsl.space.operation import Catalogue, Instance, ShapeError
 from nasdsl.space.tensor import Shape
@@ -39,7 +39,7 @@ def partial_channels(architecture: Architecture, share: int, catalogue: Catalogu
         if step.operation == MIX and step.choice is not None:
             made = _partial(architecture, step, share, catalogue, fresh)
         steps += made or [step]
-    return replace(architecture, steps=tuple(_needed(architecture, steps)))
+    return replace(architecture, steps=needed(architecture, steps))
 
 
 def _partial(
@@ -126,23 +126,6 @@ def _narrow(shape: Shape, share: int) -> Shape:
 
 def _is_within(scope: Scope, outer: Scope) -> bool:
     return any(s.id == outer.id for s in scope.path())
-
-
-def _needed(architecture: Architecture, steps: list[Step]) -> Iterator[Step]:
-    by_id = {step.id: step for step in steps}
-    needed: set[int] = set()
-    stack = [*architecture.inputs, *(id for _, id in architecture.outputs)]
-    while stack:
-        id = stack.pop()
-        if id in needed or id not in by_id:  # what a scan's body is given
-            continue
-        needed.add(id)
-        step = by_id[id]
-        stack += step.inputs
-        if step.body is not None:
-            for inner in step.body.steps:
-                stack += inner.inputs
-    return (step for step in steps if step.id in needed)
 
 
 def run_of(step: Step) -> Callable[..., Tensor]:

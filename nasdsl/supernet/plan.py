@@ -19,7 +19,7 @@ from nasdsl.operations.recurrent import (
     on_state,
     with_hidden_dropout,
 )
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step, given, outside
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.compiled import Chain, Compiler
@@ -195,7 +195,7 @@ def _calls(
     calling: Calling,
     level: Level,
 ) -> list[Call]:
-    reads = [_reads(step) for step in steps]
+    reads = [given(step) for step in steps]
     own = {step.id for step in steps}
     last: dict[int, int] = {}
     for position, ids in enumerate(reads):
@@ -213,24 +213,8 @@ def _calls(
             continue
         run, wants_context = _run(step, bind, calling, level)
         dead = tuple(slots[id] for id in dying.get(position, ()))
-        calls.append(Call(run, tuple(slots[id] for id in _given(step)), slot, dead, wants_context))
+        calls.append(Call(run, tuple(slots[id] for id in given(step)), slot, dead, wants_context))
     return calls
-
-
-def _given(step: Step) -> tuple[int, ...]:
-    """The ids that its function is called with: a scan is also called with what its body reads from outside."""
-    return step.inputs + _outside(step.body) if step.body is not None else step.inputs
-
-
-def _reads(step: Step) -> tuple[int, ...]:
-    return _given(step)
-
-
-def _outside(body: Body) -> tuple[int, ...]:
-    """What a scan's body reads that was made before it."""
-    inside = {step.id for step in body.steps} | {body.element, *body.states}
-    ids = [id for step in body.steps for id in _given(step)] + [*body.new_states, body.output]
-    return tuple(dict.fromkeys(id for id in ids if id not in inside))
 
 
 def _run(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> tuple[Run, bool]:
@@ -352,8 +336,8 @@ def _embedding(run: Run, vocabulary: int) -> Run:
 def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling, level: Level) -> Run:
     """A loop over axis 1 of the first input; the states start at zeros, or at what the pass has for them."""
     slots: dict[int, int] = {}
-    outside = _outside(body)
-    for id in (body.element, *body.states, *outside):
+    before = outside(body)
+    for id in (body.element, *body.states, *before):
         slots[id] = len(slots)
     keep = {*body.new_states, body.output, body.element, *body.states}
     calls = _calls(body.steps, keep, slots, bind, calling, Level(scan=step.id, places=on_state(body)))
@@ -365,7 +349,7 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling,
         scanning = context.scanning
         sequence = given[0] if scanning is None else scanning.read(given[0])
         values: list[Any] = [None] * len(slots)
-        for id, tensor in zip(outside, given[first:], strict=True):
+        for id, tensor in zip(before, given[first:], strict=True):
             values[slots[id]] = tensor
         size = sequence.shape[0]
         states = [
