@@ -63,6 +63,8 @@ def command(
         space, found, recipe, output,
         count=count, seeds=seeds, seed=seed, workers=workers or cores(), on_row=progress,
     )  # fmt: skip
-    print(
-        f"{output} has {rows} architectures; next: nasdsl bench {file} --task {found.name} --truth {output}"
-    )
+    same = [
+        *(f"--set {text}" for text in settings or ()),
+        f"--data {data}" if data else f"--task {found.name}",
+    ]
+    print(f"{output} has {rows} architectures; next: nasdsl bench {file} {' '.join(same)} --truth {output}")

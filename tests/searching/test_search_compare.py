@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -76,6 +77,31 @@ def test_a_table_grows_and_goes_on(tmp_path: Path) -> None:
 def test_all_architectures_are_drawn_where_there_are_no_more() -> None:
     space = small_space("candidates")
     assert {g.text for g in draw(space, 10**6, 0)} == {g.text for g in draw(space, space.count(), 1)}
+
+
+def test_the_next_command_is_about_the_same_space_and_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), np.uint8)
+    np.savez("some.npz", x=images, y=np.arange(24) % 2)
+    arguments = ["--set", "classes=2", "--data", "some.npz"]
+    command = [
+        "tabulate",
+        "quickstart",
+        *arguments,
+        "-n",
+        "1",
+        "--epochs",
+        "1",
+        "--workers",
+        "1",
+        "-o",
+        "t.csv",
+    ]
+    result = CliRunner().invoke(app, command, prog_name="nasdsl")
+    assert result.exit_code == 0, result.output
+    assert f"next: nasdsl bench quickstart {' '.join(arguments)} --truth t.csv" in result.stdout
 
 
 @pytest.mark.parametrize(
