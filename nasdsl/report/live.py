@@ -34,7 +34,7 @@ class Display:
 
     def take(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
-        if kind == "start":
+        if kind in ("start", "resume"):
             self.start = event
             self.metric = event.get("score", self.metric)
         elif kind == "epoch":
@@ -87,7 +87,8 @@ class Display:
         if "entropy" in self.epoch:
             said.append(f"undecided {self.epoch['entropy']:.0%}")
         if self.best is not None:
-            scored = "" if "evaluator" in self.start else f"scored {self.trials}, "
+            whole = f"/{self.start['proposals']}" if "proposals" in self.start else ""
+            scored = "" if "evaluator" in self.start else f"scored {self.trials}{whole}, "
             said.append(f"{scored}best {self.best['metric']:.3f}")
         return Text("  ".join(said) or "under way")
 
@@ -149,7 +150,7 @@ class _Shown(Progress):
 
     def search(self, event: Mapping[str, Any]) -> None:
         self.display.take(event)
-        if event["event"] in ("start", "end", "rollback"):
+        if event["event"] in ("start", "resume", "end", "rollback"):
             self.kept.append(event)
         elif event["event"] == "epoch":
             self.kept = [e for e in self.kept if e["event"] != "epoch"] + [event]

@@ -23,6 +23,7 @@ class Progress:
         self._passing = False
         self._trials = 0
         self._epochs = 0
+        self._proposals = 0
 
     # --- events of a search ----------------------------------------------------------------------
 
@@ -37,9 +38,18 @@ class Progress:
             else:
                 how = f"{event['epochs']} epochs of {event['steps']} steps, "
                 how += f"in about {size_text(event['memory']['total'])} of memory"
+                if "proposals" in event:
+                    self._proposals = event["proposals"]
+                    how += f", then up to {grouped(event['proposals'])} scored"
             self.say(
                 f"searching {event['space']}: {grouped(event['architectures'])} architectures, "
                 f"{event['choices']} choices; {event['strategy']} on {event['task']}, {how}"
+            )
+        elif kind == "resume":
+            self._epochs = event["epochs"]
+            self.say(
+                f"going on with {event['space']}, {event['strategy']} on {event['task']}: "
+                f"{event['epoch']} epochs and {event['step']} steps were done, {event['trials']} scored"
             )
         elif kind == "epoch":
             parts = [f"epoch {event['epoch']:>3}/{self._epochs or '?'}", f"loss {event['loss']:.3f}"]
@@ -53,8 +63,9 @@ class Progress:
             self.say(f"went back to step {event['step']}: {event['why']}")
         elif kind == "trial":
             self._trials += 1
-            text = f"scored {event['number']:>4}  {self.metric} {event['metric']:.3f}"
-            self._line(text, event["number"], 0, event["seconds"])
+            whole = f"/{self._proposals}" if self._proposals else ""
+            text = f"scored {event['number']:>4}{whole}  {self.metric} {event['metric']:.3f}"
+            self._line(text, event["number"], self._proposals, event["seconds"])
         elif kind == "end":
             self.say(f"winner {genotype_text(event['genotype'])}")
 

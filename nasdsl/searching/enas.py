@@ -260,6 +260,11 @@ class Enas:
     def calibration_batches(self) -> int:
         return 0
 
+    @property
+    def proposals(self) -> int:
+        found: int = self.options.candidates
+        return found
+
     def propose(self, history: History) -> Genotype | None:
         """Architectures drawn from the controller, none twice; after a hundred repeats in a row it has no others."""
         if len(history) >= self.options.candidates:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from nasdsl.diagnostics import failure
 from nasdsl.searching.cadence import Cadence
 from nasdsl.searching.evaluators import EVALUATORS, Budgeted, Evaluator, Given
-from nasdsl.searching.events import Event, end_event, evaluated_start_event, page, trial_event
+from nasdsl.searching.events import Event, end_event, evaluated_start_event, page, trial_event, resume_event
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Stop, stopped
 from nasdsl.searching.journal import Journal
@@ -79,6 +79,8 @@ class Evaluated:
     def run(self) -> History:
         """The trials, all of them."""
         self.resume()
+        if self.history:
+            self.on_event(resume_event(self.space, self.task, self.settings, 0, 0, len(self.history)))
         if not self.history and not self.done:
             self.begin()
         while not self.done:

@@ -6,6 +6,7 @@ Events, one JSON object each, all with ``event`` and ``seconds`` since the start
 ``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch,
              ``memory`` {what holds it: bytes} that a step is forecast to take, ``total`` among them;
              without a supernet ``evaluator``, ``evaluations`` (at most), ``score`` (its name), 0 ``epochs``
+             where it is known ``proposals``, how many genotypes are scored at most after the epochs
 ``epoch``    ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
              the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
              (``tau``), ``probabilities`` {choice: [...]},
@@ -33,9 +34,26 @@ from nasdsl.training.tasks import Task
 Event = dict[str, Any]
 
 
-def start_event(space: Space, task: Task, settings: SearchSettings, steps: int, memory: Forecast) -> Event:
+def start_event(
+    space: Space,
+    task: Task,
+    settings: SearchSettings,
+    steps: int,
+    memory: Forecast,
+    proposals: int | None = None,
+) -> Event:
+    """``proposals`` is how many genotypes are scored at most after the epochs, where the strategy knows."""
     epochs = {"epochs": settings.search.epochs, "steps": steps, "memory": memory.as_json()}
-    return _start(space, task, settings) | epochs
+    scored = {} if proposals is None else {"proposals": proposals}
+    return _start(space, task, settings) | epochs | scored
+
+
+def resume_event(
+    space: Space, task: Task, settings: SearchSettings, epoch: int, step: int, trials: int
+) -> Event:
+    """Told to those who watch, and not kept: the events of a resumed run are those of one that was never stopped."""
+    about = {"epochs": settings.search.epochs, "epoch": epoch, "step": step, "trials": trials}
+    return _start(space, task, settings) | about | {"event": "resume"}
 
 
 def evaluated_start_event(space: Space, task: Task, settings: SearchSettings, score: str) -> Event:

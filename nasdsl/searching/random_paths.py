@@ -41,6 +41,11 @@ class RandomPaths:
     def probabilities(self) -> dict[str, list[float]]:
         return {}
 
+    @property
+    def proposals(self) -> int:
+        found: int = self.options.candidates
+        return found
+
     def propose(self, history: History) -> Genotype | None:
         if len(history) >= self.options.candidates:
             return None

@@ -25,6 +25,7 @@ from nasdsl.searching.events import (
     end_event,
     epoch_event,
     page,
+    resume_event,
     rollback_event,
     start_event,
     trial_event,
@@ -43,7 +44,7 @@ from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.steps import Steps
-from nasdsl.searching.strategy import (
+from nasdsl.searching.strategy import (, proposals_of
     STRATEGIES,
     RewardDriven,
     Strategy,
@@ -250,7 +251,9 @@ class Search:
     # --- the order of a search -------------------------------------------------------------------
 
     def run(self) -> SearchResult:
-        self.resume()
+        if self.resume():
+            at = (self.progress.epoch, self.progress.step, len(self.history))
+            self.on_event(resume_event(self.space, self.task, self.settings, *at))
         while not self.progress.done:
             try:
                 self.go_on()
@@ -279,7 +282,8 @@ class Search:
         self.progress.started = True
         fresh = sharing_strategy(self.space, self.settings)
         memory = forecast_search(self.space, self.settings, self.task, fresh)
-        self.tell(start_event(self.space, self.task, self.settings, self.batches.steps, memory))
+        scored = proposals_of(self.strategy)
+        self.tell(start_event(self.space, self.task, self.settings, self.batches.steps, memory, scored))
         if self.settings.on_divergence == "rollback":
             self.save()  # what the first epoch goes back to
 

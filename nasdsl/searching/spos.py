@@ -84,6 +84,11 @@ class Spos(RandomPaths):
     def calibration_batches(self) -> int:
         return self.options.calibration
 
+    @property
+    def proposals(self) -> int:
+        population: int = self.options.population
+        return population * self.options.generations
+
     def propose(self, history: History) -> Genotype | None:
         """The next of its generation, or None after the last. It is decided by seed and history alone."""
         options = self.options

@@ -189,6 +189,12 @@ class MultiFidelity(Strategy, Protocol):
         ...
 
 
+def proposals_of(strategy: Strategy) -> int | None:
+    """How many genotypes a strategy proposes at most, where it knows: those that say so have it as ``proposals``."""
+    found: int | None = getattr(strategy, "proposals", None)
+    return found
+
+
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "nasdsl.strategies", "N940")
 """Strategies by name; other packages add theirs under the entry-point group ``nasdsl.strategies``."""
 
