@@ -148,7 +148,9 @@ def command(
         errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
     progress = Progress(indent="")
     if ranks.first and chosen.task == "digits" and configuration.said(context, "task", config) is None:
-        progress.say("no --data and no --task: it is searched on `digits`, the images that come with scikit-learn")
+        progress.say(
+            "no --data and no --task: it is searched on `digits`, the images that come with scikit-learn"
+        )
     for note in found.notes if ranks.first else ():
         progress.say(note)
     progress.metric = found.ordered(space).objective.name

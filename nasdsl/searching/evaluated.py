@@ -8,7 +8,7 @@ from collections.abc import Callable
 from nasdsl.diagnostics import failure
 from nasdsl.searching.cadence import Cadence
 from nasdsl.searching.evaluators import EVALUATORS, Budgeted, Evaluator, Given
-from nasdsl.searching.events import Event, end_event, evaluated_start_event, page, trial_event, resume_event
+from nasdsl.searching.events import Event, end_event, evaluated_start_event, page, resume_event, trial_event
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Stop, stopped
 from nasdsl.searching.journal import Journal

@@ -44,11 +44,12 @@ from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.steps import Steps
-from nasdsl.searching.strategy import (, proposals_of
+from nasdsl.searching.strategy import (
     STRATEGIES,
     RewardDriven,
     Strategy,
     WeightSharing,
+    proposals_of,
     without_supernet,
 )
 from nasdsl.space.choice import Genotype
