@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +89,7 @@ def run_job(job: Job, on_epoch: Callable[[Epoch], None] | None = None) -> Score:
     done = stored_score(job.folder, wanted)
     if done is not None:
         return done
-    with _held(job.folder):
+    with held(job.folder):
         return _train(job, space, wanted, on_epoch)
 
 
@@ -175,8 +175,30 @@ def stored_score(folder: Path, wanted: Mapping[str, Any]) -> Score | None:
     return Score(found["metric"], found["loss"], found["examples"])
 
 
+def trains_in(folder: Path) -> bool:
+    """Whether a training was begun in a folder."""
+    return (folder / JOB).is_file() or networks.about(folder) is not None
+
+
+def made_otherwise(folder: Path, wanted: Collection[str], *, finished: bool) -> bool:
+    """Whether a folder has the network of none of these jobs, given by their digests; a ``finished`` one alone, or one
+    that is still being trained as well."""
+    about = networks.about(folder)
+    if about is not None:
+        return about.get("job") not in wanted
+    if finished or not ((folder / CHECKPOINT).exists() and (folder / JOB).exists()):
+        return False
+    return digest(json.loads((folder / JOB).read_text(encoding="utf-8"))) not in wanted
+
+
+def remove(folder: Path) -> None:
+    """Takes away what a training wrote, what names the network first; the folder and what else is in it stay."""
+    for name in (*networks.FILES, CHECKPOINT, JOB):
+        (folder / name).unlink(missing_ok=True)
+
+
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """One process at a time trains in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a") as lock:
@@ -202,7 +224,7 @@ def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:
         raise failure(
             "N1023",
             f"`{folder}` has an unfinished training of another kind: `{key}` was {old}, and is {new} now",
-            "name another folder with -o, or remove that one",
+            "name another folder with -o, or replace what is there with `--overwrite`",
         )
     write_json(path, wanted)
 

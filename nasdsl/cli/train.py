@@ -90,12 +90,15 @@ def command(
             "-o", "--output", metavar="FOLDER", help="Where the network goes; in a run, its network/."
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was trained otherwise in that folder.")
+    ] = False,
 ) -> None:
     """Train the winner of a run, several of its best, or any architecture.
 
     The score on the held-out part, which no search has seen, is printed and kept with the weights. Of several
     candidates the winner is the best on a validation part; the held-out part is looked at once, for the winner. A
-    training that was stopped goes on with the same command. --set trains a wider or deeper network than was searched.
+    training that was stopped goes on with the same command; one that was made otherwise stays, but for --overwrite. --set trains a wider or deeper network than was searched.
 
     Examples:
 
@@ -170,8 +173,10 @@ def command(
     alone_in = folder / "network" if run is not None and output is None else folder
     planned = trainings.plan(job, folder, alone_in, space, genotypes, range(seed, seed + seeds))
     if budget is not None:
-        planned = trainings.within_budget(planned, loaded, options.seconds(budget), workers)
+        planned = trainings.within_budget(planned, loaded, options.seconds(budget), workers, overwrite)
         chosen = planned.jobs[0].recipe
+    else:
+        trainings.make_room(planned, overwrite)
     progress = Progress(indent="")
     for note in loaded.notes:
         progress.say(note)

@@ -14,18 +14,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.cli import jobs, networks
 from nasdsl.cli.jobs import Job, Score
+from nasdsl.diagnostics import failure
 
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.report.progress import Progress
     from nasdsl.space.choice import Genotype
     from nasdsl.training.tasks import Task
+
+KEPT = "network"
+CANDIDATES = "candidates"
+RESULTS = "results.json"
+BUDGET = "budget.json"
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,13 @@ class Trainings:
     @property
     def alone(self) -> bool:
         return len(self.jobs) == 1
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """Where networks are, or go: the one that is kept, of several or alone, and the candidates. ``base`` can be the
+        folder of a run, which has a checkpoint and a genotype of its own."""
+        alone = [self.base] if jobs.trains_in(self.base) else []
+        return list(dict.fromkeys([self.base / KEPT, *alone, *(job.folder for job in self.jobs)]))
 
 
 def plan(
@@ -58,7 +72,7 @@ def plan(
     several = [
         replace(
             job,
-            folder=base / "candidates" / f"{number}-{seed}",
+            folder=base / CANDIDATES / f"{number}-{seed}",
             genotype=genotype,
             seed=seed,
             validates=len(genotypes) > 1,
@@ -69,13 +83,45 @@ def plan(
     return Trainings(base, space, genotypes, seeds, several)
 
 
-def within_budget(trainings: Trainings, task: Task, seconds: float, workers: int) -> Trainings:
-    """The trainings with as many epochs each as fit into ``seconds`` in all, counted when they first began."""
+def make_room(trainings: Trainings, overwrite: bool) -> None:
+    """Nothing where the folders are empty, or hold networks that are among what is planned.
+
+    Raises NasError N1027 where one holds a finished network that was trained otherwise; with ``overwrite`` that goes,
+    finished or not, and all that was written beside it. N931 where another process trains there.
+    """
+    wanted = {jobs.digest(job.identity(trainings.space)) for job in trainings.jobs}
+    others = [
+        folder for folder in trainings.folders if jobs.made_otherwise(folder, wanted, finished=not overwrite)
+    ]
+    if not others:
+        return
+    if not overwrite:
+        raise failure(
+            "N1027",
+            f"`{others[0]}` has a network that was trained otherwise: {networks.summary(others[0])}",
+            "train into another folder with `-o FOLDER`, or replace what is there with `--overwrite`",
+        )
+    with ExitStack() as held:
+        for folder in trainings.folders:
+            if folder.is_dir():
+                held.enter_context(jobs.held(folder))
+        for folder in trainings.folders:
+            jobs.remove(folder)
+        shutil.rmtree(trainings.base / CANDIDATES, ignore_errors=True)
+        for name in (RESULTS, BUDGET):
+            (trainings.base / name).unlink(missing_ok=True)
+
+
+def within_budget(
+    trainings: Trainings, task: Task, seconds: float, workers: int, overwrite: bool = False
+) -> Trainings:
+    """The trainings with as many epochs each as fit into ``seconds`` in all, counted when they first began, and room
+    for them (:func:`make_room`)."""
     from nasdsl.training.budget import epochs_within, seconds_per_epoch
     from nasdsl.training.checkpoint import write_json
 
     first = trainings.jobs[0]
-    path = trainings.base / "budget.json"
+    path = trainings.base / BUDGET
     asked = {
         "seconds": seconds,
         "workers": workers,
@@ -87,9 +133,11 @@ def within_budget(trainings: Trainings, task: Task, seconds: float, workers: int
         took = seconds_per_epoch(network, task, first.recipe, precision=first.precision)
         rounds = -(-len(trainings.jobs) // min(workers, len(trainings.jobs)))
         kept = asked | {"epochs": epochs_within(seconds / rounds, took)}
-        write_json(path, kept)
     recipe = first.recipe.lasting(int(kept["epochs"]))
-    return replace(trainings, jobs=[replace(job, recipe=recipe) for job in trainings.jobs])
+    planned = replace(trainings, jobs=[replace(job, recipe=recipe) for job in trainings.jobs])
+    make_room(planned, overwrite)
+    write_json(path, kept)
+    return planned
 
 
 def train_alone(trainings: Trainings, task: Task, progress: Progress) -> Score:
@@ -131,7 +179,7 @@ def conclude(trainings: Trainings, scores: Sequence[Sequence[Score]], task: Task
     test = [_on_test(job, task) for job in own] if own[0].validates else list(row)
     # Of several seeds that of the best validation score; the first where there is none.
     best = max(range(count), key=lambda i: _number(row[i].metric)) if own[0].validates else 0
-    _copy(own[best].folder, trainings.base / "network")
+    _copy(own[best].folder, trainings.base / KEPT)
     return Outcome(winner, test)
 
 
@@ -152,7 +200,7 @@ def write_results(
         "winner": outcome.winner,
         "test": {"metrics": [s.metric for s in outcome.test], "losses": [s.loss for s in outcome.test]},
     }
-    write_json(trainings.base / "results.json", entries)
+    write_json(trainings.base / RESULTS, entries)
 
 
 def _on_test(job: Job, task: Task) -> Score:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,45 @@ def test_another_training_does_not_go_on_from_it(there: Path) -> None:
     code, _, err = nasdsl(*given, "--epochs", 2, "-c", "ema=0.9", "-c", "drop_path=0.2")
     assert code == 1
     assert "N1023" in err and "`recipe.epochs` was 3, and is 2 now" in err
+
+
+def test_a_network_that_was_trained_otherwise_is_not_replaced_by_the_way(there: Path) -> None:
+    several = ("train", "run", "--top", 2, "--epochs", 1, "-o", "best")
+    done(*several)
+    stored = {path: path.read_bytes() for path in Path("best").rglob("*.json")}
+    kept = "`best/network` has a network that was trained otherwise: tiny, 1 epochs, seed 0, held-out metric"
+    for other in (
+        ("train", "run", "--epochs", 1),  # on the whole training part
+        ("train", "run", "--top", 2, "--epochs", 2),
+        ("train", "run", "--top", 2, "--epochs", 1, "--weights", "inherited"),
+        ("train", "run", "--top", 2, "--epochs", 1, "--seed", 1),
+        ("train", "run", "--top", 2, "--budget", "1h"),
+    ):
+        code, _, err = nasdsl(*other, "-o", "best")
+        assert code == 1
+        assert "N1027" in err and kept in " ".join(err.split())
+        assert "-o FOLDER" in err and "--overwrite" in err
+        assert {path: path.read_bytes() for path in Path("best").rglob("*.json")} == stored
+    done(*several)
+    done(*several, "--overwrite")  # what is there is what is asked for
+    assert {path: path.read_bytes() for path in Path("best").rglob("*.json")} == stored
+    alone = ("train", "run", "--epochs", 2, "-o", "best")
+    done(*alone, "--overwrite")
+    assert read("best/network.json")["recipe"]["epochs"] == 2
+    assert not any(Path("best", name).exists() for name in ("candidates", "results.json", "network"))
+    done(*several, "--overwrite")
+    assert not Path("best/network.json").exists()
+    assert read("best/results.json")["candidates"] and Path("best/network/network.json").exists()
+
+
+def test_a_run_keeps_all_but_its_trained_network(there: Path) -> None:
+    shutil.copytree("run", "searched")
+    before = {path.name: path.read_bytes() for path in Path("searched").iterdir() if path.is_file()}
+    done("train", "searched", "--epochs", 1)
+    done("train", "searched", "--epochs", 2, "--overwrite")
+    assert read("searched/network/network.json")["recipe"]["epochs"] == 2
+    after = {path.name: path.read_bytes() for path in Path("searched").iterdir() if path.is_file()}
+    assert after.items() >= before.items()
 
 
 def test_a_budget_becomes_epochs_once(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
