@@ -107,7 +107,8 @@ def make_room(trainings: Trainings, overwrite: bool) -> None:
                 held.enter_context(jobs.held(folder))
         for folder in trainings.folders:
             jobs.remove(folder)
-        shutil.rmtree(trainings.base / CANDIDATES, ignore_errors=True)
+        for name in (KEPT, CANDIDATES):
+            shutil.rmtree(trainings.base / name, ignore_errors=True)
         for name in (RESULTS, BUDGET):
             (trainings.base / name).unlink(missing_ok=True)
 
