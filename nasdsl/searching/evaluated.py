@@ -79,7 +79,7 @@ class Evaluated:
     def run(self) -> History:
         """The trials, all of them."""
         self.resume()
-        if self.history:
+        if self.history and not self.done:
             self.on_event(resume_event(self.space, self.task, self.settings, 0, 0, len(self.history)))
         if not self.history and not self.done:
             self.begin()

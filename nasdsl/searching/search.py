@@ -252,7 +252,7 @@ class Search:
     # --- the order of a search -------------------------------------------------------------------
 
     def run(self) -> SearchResult:
-        if self.resume():
+        if self.resume() and not self.progress.done:
             at = (self.progress.epoch, self.progress.step, len(self.history))
             self.on_event(resume_event(self.space, self.task, self.settings, *at))
         while not self.progress.done:

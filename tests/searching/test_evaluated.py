@@ -135,7 +135,7 @@ def test_a_search_that_was_stopped_goes_on(
     told: list[dict[str, Any]] = []
     found = run(strategy, evaluator, *few, folder=tmp_path / "run", on_event=told.append)
     assert [t.genotype for t in found.history] == [t.genotype for t in whole.history]
-    assert [e["event"] for e in told] == ["trial"] * (len(whole.history) - 4) + ["end"]
+    assert [e["event"] for e in told] == ["resume", *["trial"] * (len(whole.history) - 4), "end"]
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert [e["event"] for e in events] == ["start", *["trial"] * len(whole.history), "end"]
     again = run(strategy, evaluator, *few, folder=tmp_path / "run", on_event=told.clear)  # type: ignore[arg-type]
