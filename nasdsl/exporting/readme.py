@@ -14,8 +14,9 @@ import jinja2
 
 from nasdsl.exporting.folder import MARK, PT2, SOURCE, TEXT, TEXT_WEIGHTS, WEIGHTS
 from nasdsl.exporting.forms import ONNX_FILES
-from nasdsl.exporting.job import Job
+from nasdsl.exporting.job import FP16, FP32, INT8, Job
 from nasdsl.exporting.network import Network
+from nasdsl.exporting.pictures import described, read_picture, takes_pictures
 from nasdsl.space.tensor import Shape
 from nasdsl.version import VERSION
 
@@ -35,6 +36,10 @@ def write_readme(job: Job, report: ExportReport) -> str:
         formats=job.options.formats,
         python=code.python(WEIGHTS),
         onnx=code.onnx(),
+        picture=code.picture() if takes_pictures(job) else None,
+        pictures=described(job) if takes_pictures(job) else None,
+        classes=", ".join(job.about.classes or ()),
+        fewer_bits=_fewer_bits(job, report),
         pt2=code.pt2(),
         nas=code.nas(),
         figures=_figures(job, report),
@@ -137,6 +142,23 @@ def _numbers(values: Any) -> str:
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
+def _fewer_bits(job: Job, report: ExportReport) -> list[str]:
+    """A line for each other ONNX file; all of them take and give the same arrays."""
+    kinds = {
+        FP32: "weights and sums in float32",
+        FP16: "weights and sums in float16, half the size",
+        INT8: "weights and activations in int8, their scales from the training data",
+    }
+    metric = job.task.objective.name if job.task is not None else "metric"
+    lost = {form.precision: form.lost for form in report.forms if form.format == "onnx"}
+    return [
+        f"`{ONNX_FILES[precision]}` is run in the same way, with the same inputs: {kinds[precision]}"
+        + (f"; {metric} is {lost[precision]:.2f} points lower" if (lost.get(precision) or 0) > 0 else "")
+        + "."
+        for precision in job.options.precisions[1:]
+    ]
+
+
 def _figures(job: Job, report: ExportReport) -> str:
     """The measured figures as tables."""
     lines = []
@@ -196,6 +218,19 @@ class _Code:
             self._classes(result) if classes else self._scores(result),
         )
 
+    def picture(self) -> str:
+        """One file with Pillow, from its pixels to its class."""
+        job = self.job
+        classes = job.about.classes is not None
+        result = "probabilities" if job.options.with_probabilities else "scores"
+        return _joined(
+            [*(["import json"] if classes else []), "import numpy as np", "import onnxruntime"],
+            ["from PIL import Image, ImageOps", ""],
+            [f'session = onnxruntime.InferenceSession("{ONNX_FILES[job.options.precisions[0]]}")'],
+            [*read_picture(job), *self._normalising()],
+            self._classes(result) if classes else self._scores(result),
+        )
+
     def _scores(self, result: str) -> list[str]:
         if len(self.network.output_names) > 1:
             return [f"outputs = session.run(None, inputs)  # {', '.join(self.job.output_names)}"]
@@ -242,11 +277,14 @@ class _Code:
                 for name, shape in zip(self.names, self.network.input_shapes, strict=True)
             ]
             lines = [f"inputs = {{{', '.join(made)}}}  # your data"]
-        preprocessing = self.job.about.preprocessing
-        if preprocessing is not None and not self.job.options.with_preprocessing:
-            name = f'inputs["{self.names[0]}"]'
-            lines.append(f"{name} = {self._normalised(name, 'np.float32({})')}")
-        return lines
+        return [*lines, *self._normalising()]
+
+    def _normalising(self) -> list[str]:
+        """Of numpy arrays by name, where the graph doesn't do it."""
+        if self.job.about.preprocessing is None or self.job.options.with_preprocessing:
+            return []
+        name = f'inputs["{self.names[0]}"]'
+        return [f"{name} = {self._normalised(name, 'np.float32({})')}"]
 
     def _tensors(self, normalised: bool) -> list[str]:
         """As tensors, each under its name."""
