@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import errors, files, options
-from nasdsl.diagnostics import Diagnostic, NasError, Severity, render_all
+from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure, render_all
 
 if TYPE_CHECKING:
     from nasdsl.language.builder import Limits
@@ -54,7 +54,7 @@ def command(
     found = [diagnostic for name in names for diagnostic in faults(name, bounds, values, space_name)]
     if form is Format.TEXT:
         if found:
-            print(render_all(found, colour=errors.wants_colour(sys.stdout)), end="\n\n")
+            print(render_all(found, colour=errors.wants_colour(sys.stdout), counted=False), end="\n\n")
         print(machine.summary(found, len(names)))
     elif form is Format.JSON:
         print(machine.as_json(found))
@@ -77,6 +77,10 @@ def faults(
     found: list[Diagnostic] = []
     try:
         module = pipeline.read(files.find_space(name), limits)
+        if not module.tree.items:
+            raise failure(
+                "N607", f"there is nothing in `{name}`", "a space is written `space name { … return x }`"
+            )
         for declaration in module.spaces if only is None else [pick_space(module, only)]:
             try:
                 space = pipeline.elaborate(module, parameters, space=declaration.name, limits=limits)

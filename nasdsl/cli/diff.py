@@ -75,12 +75,14 @@ def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> I
         yield f"~ choice {change.name}: {'; '.join(_change(change))}"
     if found.lost or found.gained or found.changed:
         yield ""
+    part = found.part
+    common = part.count if part else found.both
     rows = [
         ("", before, found.before),
         ("", after, found.after),
-        ("=", "in both", found.both),
-        ("-", "only in the first", found.architectures_lost),
-        ("+", "only in the second", found.architectures_gained),
+        ("=", f"in both, with {part}" if part else "in both", common),
+        ("-", "only in the first", found.before - common),
+        ("+", "only in the second", found.after - common),
     ]
     width = max(len(name) for _, name, _ in rows)
     digits = max(len(grouped(count)) for *_, count in rows)
@@ -88,6 +90,15 @@ def as_text(found: Difference, a: Space, b: Space, before: str, after: str) -> I
         yield f"{sign or ' '} {name:<{width}}  {grouped(count):>{digits}}"
     if found.networks is False:
         yield "the genotypes are the same, but not the networks that they stand for"
+    if part:
+        of, what = (before, after) if part.of_first else (after, before)
+        yield f"{what} is {of} with {part}: the same networks, whose genotypes don't name what is fixed"
+        return
+    if found.unmatched:
+        names = ", ".join(f"`{choice.name}`" for choice in found.unmatched[:NAMES])
+        names += ", …" if len(found.unmatched) > NAMES else ""
+        yield f"no genotype is in both, as only one of them has {names}; whether they share networks is not known"
+        yield "fix it with `nasdsl narrow` and compare again"
     for sign, wanted, one, other in (
         ("-", found.architectures_lost, a, b),
         ("+", found.architectures_gained, b, a),
@@ -156,6 +167,13 @@ def as_data(found: Difference, a: Space, b: Space) -> dict[str, Any]:
             "both": str(found.both),
             "lost": str(found.architectures_lost),
             "gained": str(found.architectures_gained),
+        },
+        "part": None
+        if found.part is None
+        else {
+            "fixed": dict(found.part.fixed),
+            "of": "before" if found.part.of_first else "after",
+            "count": str(found.part.count),
         },
         "networks": {None: None, True: "equal", False: "different"}[found.networks],
         "examples": {

@@ -134,7 +134,12 @@ def _module(text: str) -> nn.Module:
     try:
         found: Any = importlib.import_module(place)
     except Exception as error:
-        raise failure("N1088", f"can't import `{place}`: {type(error).__name__}: {error}") from None
+        help = (
+            f"name the module, not its file: {place[:-3].replace('/', '.')}:{name}"
+            if place.endswith(".py")
+            else None
+        )
+        raise failure("N1088", f"can't import `{place}`: {type(error).__name__}: {error}", help) from None
     finally:
         sys.path.pop(0)
     for part in name.split("."):

@@ -47,12 +47,12 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
     return "\n".join(lines)
 
 
-def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
-    """Several messages, in the order of the text, with a closing count."""
+def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False, counted: bool = True) -> str:
+    """Several messages, in the order of the text, with a closing count unless the caller has one."""
     ordered = sorted(diagnostics, key=lambda d: (d.span.source.path, d.span.start) if d.span else ("", 0))
     blocks = [render(d, colour=colour) for d in ordered]
     errors = sum(d.severity is Severity.ERROR for d in ordered)
-    if errors > 1:
+    if counted and errors > 1:
         blocks.append(f"{errors} errors")
     return "\n\n".join(blocks)
 

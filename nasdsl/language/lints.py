@@ -197,8 +197,8 @@ def _factor(choice: Choice) -> str:
     return str(len(choice.labels)) if choice.low is None else "its sub-lists"
 
 
-def dead_architectures(space: Space, survey: Survey) -> Iterator[Diagnostic]:
-    """N708: an architecture in which nothing of the inputs reaches an output."""
+def _reached(space: Space, survey: Survey) -> list[Diagram]:
+    """Where something of the inputs reaches each node; a `zero` that is chosen counts as handing it on."""
     table = space.table
     reached = [table.false] * len(survey.nodes)
     for node, reads in zip(survey.nodes, survey.reads, strict=True):
@@ -208,7 +208,18 @@ def dead_architectures(space: Space, survey: Survey) -> Iterator[Diagnostic]:
         through = table.false
         for edge in reads:
             through = table.either(through, table.both(edge.guard, reached[edge.source]))
-        reached[node.id] = table.both(through, table.negate(survey.absent[node.id]))
+        kept = node.operation != "zero" or node.guard is not table.true
+        reached[node.id] = through if kept else table.false
+    return reached
+
+
+def dead_architectures(space: Space, survey: Survey) -> Iterator[Diagnostic]:
+    """N708: an architecture in which nothing of the inputs reaches an output.
+
+    Not where candidates that are `zero` cut the way: spaces of the literature hold such architectures on purpose.
+    """
+    table = space.table
+    reached = _reached(space, survey)
     for name, output in space.outputs:
         dead = table.negate(reached[output])
         path = shortest_path(dead, lambda leaf: leaf is True)

@@ -591,6 +591,8 @@ def _parting(fault: Fault, left: str, right: str) -> str:
         return f"{mended(fault.gap, ':')}; or `{left} -> {right}`"
     if fault.stands("IF", "FOR", "CHOOSE") is not None or fault.inside == "choice":
         return "write the operator that belongs between them"
+    if fault.inside == "call" and fault.next == "EQUAL":
+        return mended(fault.gap, ",")
     if fault.inside == "call" and fault.previous == "NAME" and two_before in ("COMMA", "LPAR"):
         return f"{mended(fault.gap, ' =')}, or put a comma between them"
     if fault.inside in ("call", "list", "parameters"):

@@ -7,15 +7,19 @@ whatever else rests on no input are constants.
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from nasdsl.diagnostics import failure
 from nasdsl.lifting.call import Place
@@ -119,6 +123,18 @@ def in_place(node: fx.Node) -> bool:
     return node.op == "call_function" and operator(node).endswith("_")
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch prints and logs of its attempts; what goes wrong is said in our words."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)
+
+
 def trace(module: nn.Module, inputs: Sequence[Tensor]) -> Trace:
     """Traces a module in evaluation mode on inputs [N, …] with N = :data:`BATCH`.
 
@@ -129,9 +145,16 @@ def trace(module: nn.Module, inputs: Sequence[Tensor]) -> Trace:
     # The fast path of torch's transformer layers is one operator that nobody can look into.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, tuple(inputs), strict=False)
+    except GuardOnDataDependentSymNode:
+        raise failure(
+            "N1086",
+            f"`{type(module).__name__}` can't be lifted: its Python branches on values in the data",
+            "an `if`, a `while` or a size that rests on a tensor's values has no graph: compute both and choose with "
+            "torch.where, or leave it out of the module",
+        ) from None
     except Exception as error:
         said = str(error).strip()
         first = said.splitlines()[0] if said else type(error).__name__

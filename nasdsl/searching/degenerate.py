@@ -9,9 +9,12 @@ from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 
 
-def degenerate(space: Space, genotype: Genotype) -> Diagnostic | None:
+def degenerate(space: Space, genotype: Genotype, by_gradient: bool = False) -> Diagnostic | None:
     """A warning (N964) where the genotype's output doesn't depend on the input, or where all weights that the space
-    leaves to choose are left out, as in the cell of skips that DARTS ends in on NAS-Bench-201."""
+    leaves to choose are left out, as in the cell of skips that DARTS ends in on NAS-Bench-201.
+
+    ``by_gradient`` says whether the strategy learned its choices from a loss.
+    """
     architecture = space.architecture(genotype)
     if not is_connected(architecture):
         return _warning(
@@ -22,7 +25,12 @@ def degenerate(space: Space, genotype: Genotype) -> Diagnostic | None:
     if chosen and not any(step.id in chosen for step in _steps(architecture)):
         return _warning(
             "nothing in the winner that was chosen has weights: every choice took a skip, a pool or `zero`",
-            "differentiable strategies are known to end so; compare with `--strategy random` on the same space",
+            (
+                "differentiable strategies are known to end so"
+                if by_gradient
+                else "few epochs or little data can do that"
+            )
+            + "; compare with `--strategy random` on the same space",
         )
     return None
 

@@ -121,7 +121,11 @@ def search(
         else:
             journal = Unkept(remembers=ranks.first and settings.on_divergence == "rollback")
         found = begin(journal, stop)
-    warning = degenerate(space, found.genotype)
+    warning = degenerate(
+        space,
+        found.genotype,
+        by_gradient=getattr(STRATEGIES.find(settings.strategy), "learns", False) is not False,
+    )
     if warning is not None and ranks.first:
         warn(warning)
     return found

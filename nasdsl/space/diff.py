@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.diagnostics import NasError, failure
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # For each variable of a space, where in the joint table each of its cases holds; the cases exclude each other.
 Cases = Mapping[int, Sequence[Diagram]]
+
+FIXINGS = 200
+"""So many ways to fix the choices that one space doesn't have are tried."""
 
 DRAWS = 200
 """So many genotypes are drawn to find one that the other space does not have."""
@@ -46,8 +50,27 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One space as a part of the other: its networks are those of the other with the choices ``fixed`` so.
+
+    ``of_first`` says whether the other is the first space; ``count`` is the number of these networks.
+    """
+
+    fixed: Mapping[str, str]
+    of_first: bool
+    count: int
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} = {label}" for name, label in self.fixed.items())
+
+
+@dataclass(frozen=True)
 class Difference:
-    """From one space to another. ``networks`` says, where the genotypes are the same, whether their networks are."""
+    """From one space to another. ``networks`` says, where the genotypes are the same, whether their networks are.
+
+    ``both`` counts genotypes that are in both as they stand: none, where one space always has a choice that the other
+    has not. ``part`` then says whether the other is the same space with that choice fixed.
+    """
 
     lost: tuple[Choice, ...]
     gained: tuple[Choice, ...]
@@ -56,6 +79,12 @@ class Difference:
     after: int
     both: int
     networks: bool | None
+    part: Part | None = None
+
+    @property
+    def unmatched(self) -> tuple[Choice, ...]:
+        """Choices that every architecture of one space has and the other space has not: no genotype is in both."""
+        return tuple(choice for choice in (*self.lost, *self.gained) if _always(choice))
 
     @property
     def architectures_lost(self) -> int:
@@ -93,7 +122,36 @@ def compare(a: Space, b: Space) -> Difference:
     if before == after == both:
         networks = outline(a, joint.table, joint.first) == outline(b, joint.table, joint.second)
         networks = networks and sorted(map(str, a.limits)) == sorted(map(str, b.limits))
-    return Difference(lost, gained, changed, before, after, both, networks)
+    part = None
+    if not both:
+        part = _part(a, b, lost, True) or _part(b, a, gained, False)
+    return Difference(lost, gained, changed, before, after, both, networks, part)
+
+
+def _always(choice: Choice) -> bool:
+    return choice.guard.is_leaf and choice.guard.value is True
+
+
+def _part(whole: Space, part: Space, missing: Sequence[Choice], of_first: bool) -> Part | None:
+    """How ``whole`` becomes ``part`` by fixing the choices that it always has and ``part`` has not, if it does."""
+    names = [choice.name for choice in missing if _always(choice)]
+    if not names or any(choice.is_sublist for choice in missing if _always(choice)):
+        return None
+    if sorted(map(str, whole.limits)) != sorted(map(str, part.limits)):
+        return None
+    count = part.count()
+    ways = product(*(whole.choice(name).labels for name in names))
+    for labels in islice(ways, FIXINGS):
+        fixed = dict(zip(names, labels, strict=True))
+        joint = Joint(whole, part, fixed)
+        if outline(whole, joint.table, joint.first) != outline(part, joint.table, joint.second):
+            continue
+        try:
+            if Solver(joint.table, joint.arities, joint.rules).count() == count:
+                return Part(fixed, of_first, count)
+        except OverBudget:
+            return None
+    return None
 
 
 def _change(a: Space, b: Space, old: Choice, new: Choice) -> Change | None:
@@ -132,10 +190,11 @@ class Joint:
     """The choices of two spaces as one set of variables, whose assignments under ``rules`` are the genotypes of both.
 
     A choice that both have is a variable with a case for each label that both have, after one for its absence (or, for
-    a sub-list, a variable for each label).
+    a sub-list, a variable for each label). ``fixed`` gives choices that only a has, and always, the label they take.
     """
 
-    def __init__(self, a: Space, b: Space) -> None:
+    def __init__(self, a: Space, b: Space, fixed: Mapping[str, str] | None = None) -> None:
+        self.fixed = fixed or {}
         self.table = Diagrams()
         self.arities: list[int] = []
         self.first: dict[int, list[Diagram]] = {}
@@ -150,6 +209,8 @@ class Joint:
         for choice in a.choices:
             other = theirs.get(choice.name)
             present = here[choice.name]
+            if choice.name in self.fixed:
+                continue
             guard = self._in_first(choice.guard)
             if other is None or present is None:
                 self._forbid(guard)
@@ -210,7 +271,8 @@ class Joint:
     def _leave_out(self, choice: Choice, side: dict[int, list[Diagram]]) -> None:
         for variable in choice.variables:
             arity = 2 if choice.is_sublist else len(choice.labels)
-            side[variable] = [self.table.true, *[self.table.false] * (arity - 1)]
+            taken = choice.labels.index(self.fixed[choice.name]) if choice.name in self.fixed else 0
+            side[variable] = [self.table.true if case == taken else self.table.false for case in range(arity)]
 
     def _in_first(self, diagram: Diagram) -> Diagram:
         return translated(diagram, self.table, self.first, self._memos[0])

@@ -227,6 +227,17 @@ class Space:
         Raises NasError for a choice that is missing (N802), unknown (N801), does not exist in this architecture (N803),
         a candidate that isn't one (N804), a sub-list of the wrong length (N805), or a ``require`` that is broken (N806).
         """
+        strange = [name for name in entries if name not in self._by_name]
+        if len(strange) > 1 and 2 * len(strange) > len(entries):
+            raise failure(
+                "N801",
+                f"this genotype isn't of the space `{self.name}`: {len(strange)} of its {len(entries)} choices are "
+                "unknown there",
+                f"it names {', '.join(f'`{name}`' for name in strange[:3])}{', …' if len(strange) > 3 else ''}, and the "
+                f"space has {', '.join(f'`{c.name}`' for c in self.choices[:3])}{', …' if len(self.choices) > 3 else ''}"
+                if self.choices
+                else "the space has no choices",
+            )
         problems: list[Diagnostic] = []
 
         def problem(code: str, message: str, help: str | None = None) -> None:

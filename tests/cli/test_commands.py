@@ -188,7 +188,11 @@ def test_check_goes_on_after_a_bad_file(tiny: Path) -> None:
     assert (code, err) == (1, "")
     assert "did you mean `conv`?" in out
     assert "N980" in out
-    assert "3 files: 2 errors" in out
+    assert "3 files: 2 errors" in out and out.count("2 errors") == 1
+    empty = tiny.parent / "empty.nas"
+    empty.write_text("# nothing\n")
+    code, out, _ = nasdsl("check", empty)
+    assert code == 1 and "error[N607]: there is nothing in" in out
     code, out, _ = nasdsl("check", bad, "--format", "json")
     assert code == 1
     assert json.loads(out)[0]["line"] == 3

@@ -346,6 +346,7 @@ def test_sub_lists_on_the_command_line() -> None:
         (["width=17"], "N804", "its candidates are 16, 24, 32"),
         (["width=16", "width=24"], "N623", "fixed twice"),
         (["-g", "{}"], "N802", "is missing"),
+        (["-g", '{"a": "x", "b": "y", "width": "16"}'], "N801", "2 of its 3 choices are unknown"),
         (["-g", "nowhere.json"], "N601", "there is no file"),
         (["width=16", "-o", "nowhere/a.nas"], "N986", "nowhere"),
     ],

@@ -180,3 +180,26 @@ def test_bad_input_is_one_message(arguments: list[str], code: str, monkeypatch: 
     assert result.exit_code != 0
     assert result.output.count("error[") == 1 and f"error[{code}]" in result.output
     assert "Traceback" not in result.output
+
+
+BRANCHING = """
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:
+            return x
+        return 2 * x
+"""
+
+
+def test_a_branch_on_data_is_said_in_plain_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "branching.py").write_text(BRANCHING)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["lift", "branching:Net", "--input", "3"], prog_name="nasdsl")
+    assert "branches on values in the data" in result.output and result.output.startswith("error[N1086]")
+    assert "def forward" not in capfd.readouterr().err
+    result = CliRunner().invoke(app, ["lift", "branching.py:Net", "--input", "3"], prog_name="nasdsl")
+    assert "N1088" in result.output and "branching:Net" in result.output

@@ -204,6 +204,9 @@ def test_winners_that_ignore_their_input_or_learn_nothing_are_warned_about() -> 
     assert cut is not None and cut.code == "N964" and "doesn't depend on its input" in cut.message
     skips = degenerate(space, Genotype({a: "skip", b: "skip", c: "none"}))
     assert skips is not None and skips.code == "N964" and "has weights" in skips.message
+    assert "differentiable" not in str(skips.help)
+    learned = degenerate(space, Genotype({a: "skip", b: "skip", c: "none"}), by_gradient=True)
+    assert learned is not None and "differentiable" in str(learned.help)
     assert degenerate(space, Genotype({a: "conv", b: "skip", c: "none"})) is not None  # the conv isn't used
     assert degenerate(space, Genotype({a: "conv", b: "skip", c: "skip"})) is None
     numbers = small_space("numbers")  # nothing to leave out

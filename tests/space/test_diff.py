@@ -154,3 +154,20 @@ def test_trouble_ends_with_2(arguments: list[str], code: str) -> None:
     exit_code, out, err = nasdsl("diff", *arguments)
     assert exit_code == 2 and out == ""
     assert f"error[{code}]" in err
+
+
+@pytest.mark.parametrize("fixed", [{"width": "16"}, {"width": "32", "repeat.depth": "2"}])
+def test_a_narrowed_space_is_a_part_of_what_it_was(fixed: dict[str, str], tmp_path: Path) -> None:
+    whole = resources.spaces() / "quickstart.nas"
+    path = tmp_path / "part.nas"
+    path.write_text(nasdsl("narrow", whole, *(f"{name}={label}" for name, label in fixed.items()))[1])
+    a, b = pipeline.load(whole), pipeline.load(path)
+    for found, of_first in ((compare(a, b), True), (compare(b, a), False)):
+        assert found.part is not None
+        assert (found.part.fixed, found.part.of_first, found.part.count) == (fixed, of_first, b.count())
+    code, out, _ = nasdsl("diff", whole, path)
+    assert code == 1 and "the same networks" in out and "for example" not in out
+    # Another operation in it, and it is no part any more.
+    path.write_text(path.read_text().replace("conv(kernel = 1)", "conv(kernel = 5)"))
+    assert compare(a, pipeline.load(path)).part is None
+    assert "whether they share networks is not known" in nasdsl("diff", whole, path)[1]

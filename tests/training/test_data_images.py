@@ -194,6 +194,11 @@ def edit(path: Path, change: Any) -> None:
 def nothing(folder: Path) -> None: ...
 
 
+def loose_images(folder: Path) -> None:
+    Image.new("L", (4, 4)).save(folder / "01.png")
+    Image.new("L", (4, 4)).save(folder / "02.png")
+
+
 def empty_classes(folder: Path) -> None:
     (folder / "train" / "a").mkdir(parents=True)
     (folder / "train" / "loose.png").write_bytes(b"")
@@ -275,6 +280,7 @@ def cifar_no_pickle(folder: Path) -> None:
     ("make", "code", "says"),
     [
         (nothing, "N916", "is empty"),
+        (loose_images, "N916", "holds pictures, but no class folders"),
         (empty_classes, "N1000", "no class folders with images"),
         (one_class, "N919", "one class, `cat`"),
         (few_of_a_class, "N919", "class `dog` of `data` has 2 examples"),

@@ -102,6 +102,8 @@ def find_format(path: Path, data: DataSettings) -> Format:
     help = "known are: " + ", ".join(f.name for f in FORMATS)
     if path.is_dir() and not any(path.iterdir()):
         raise failure("N916", f"`{path}` is empty", help)
+    if folder.has_loose_images(path):
+        raise failure("N916", f"`{path}` holds pictures, but no class folders", folder.LAYOUT)
     raise failure("N916", f"it isn't clear what `{path}` holds", help)
 
 

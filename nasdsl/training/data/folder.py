@@ -22,6 +22,8 @@ PARTS = {
     "test": ("test", "testing"),
 }
 
+LAYOUT = "a folder for each class: `cat/1.jpg`, `dog/2.jpg`, with `train/` and `test/` around them or without"
+
 
 def recognises(path: Path) -> bool:
     """A folder with an image one or two levels further down."""
@@ -29,6 +31,12 @@ def recognises(path: Path) -> bool:
         return False
     places = [path / names[0] for names in PARTS.values()] + [path]
     return any(_images_in(place) for base in places if base.is_dir() for place in _folders(base))
+
+
+def has_loose_images(path: Path) -> bool:
+    """Whether images lie in the folder itself, or in its parts, and not in folders of classes."""
+    places = [path, *(path / name for names in PARTS.values() for name in names)]
+    return any(any(_images_in(place)) for place in places if place.is_dir())
 
 
 def read(path: Path, settings: DataSettings) -> ImageData:
@@ -65,7 +73,7 @@ def _files(folder: Path) -> dict[str, list[Path]]:
     found = {place.name: images for place in _folders(folder) if (images := list(_images_in(place)))}
     if not found:
         loose = next(_images_in(folder), None)
-        help = f"`{loose.name}` lies beside them: put images into folders named by class" if loose else None
+        help = f"`{loose.name}` lies beside them: put images into folders named by class" if loose else LAYOUT
         raise failure("N1000", f"`{folder}` has no class folders with images", help)
     return found
 
