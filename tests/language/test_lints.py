@@ -64,7 +64,7 @@ def test_a_choice_that_changes_nothing() -> None:
 
 
 def test_architectures_that_ignore_their_input() -> None:
-    (said,) = examined("return sum(choose any of { x, relu(x) }) -> global_avgpool -> linear(3)", "N708")
+    examined("return sum(choose any of { x, relu(x) }) -> global_avgpool -> linear(3)", "N708")
     examined("return x -> relu -> zero -> (relu | gelu) -> global_avgpool -> linear(3)", "N708")
     # A `zero` that is chosen is there on purpose.
     examined("return x -> (zero | relu) -> global_avgpool -> linear(3)")
