@@ -315,6 +315,12 @@ def figures_of(job: Job, report: ExportReport) -> dict[str, Any]:
         "largest_difference": {f.name: f.difference for f in report.forms if f.difference is not None},
         "checked_on": list(report.cases),
     }
+    if job.about.preprocessing is not None:
+        known["preprocessing"] = {**job.about.preprocessing, "in_graph": job.options.with_preprocessing}
+    if job.task is not None and job.task.target_normalisation is not None:
+        known["target"] = asdict(job.task.target_normalisation)
+    if job.task is not None and job.task.columns:
+        known["columns"] = list(job.task.columns)
     measured = [form.figures.as_json() for form in report.forms if form.figures is not None]
     if measured:
         known["onnx"] = measured

@@ -11,7 +11,9 @@ FORMATS = {1: ("L", "grey"), 3: ("RGB", "RGB, in this order")}
 
 def takes_pictures(job: Job) -> bool:
     """Whether the one input is made from pictures, stored as bytes."""
-    views = job.task.train.views if job.task is not None else ()
+    if job.task is None or job.about.preprocessing is None:
+        return False
+    views = job.task.train.views
     dims = job.network.input_shapes[0].dims
     return (
         len(views) == 1

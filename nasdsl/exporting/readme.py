@@ -100,6 +100,7 @@ def _template(name: str) -> jinja2.Template:
 def _about(job: Job) -> dict[str, Any]:
     network, about = job.network, job.about
     takes = [_takes(n, shape) for n, shape in zip(network.input_names, network.input_shapes, strict=True)]
+    target = job.task.target_normalisation if job.task is not None else None
     return {
         "name": network.blueprint.top.name,
         "version": VERSION,
@@ -111,7 +112,19 @@ def _about(job: Job) -> dict[str, Any]:
         "inside": job.options.with_preprocessing,
         "preprocessing": about.preprocessing
         and {name: _numbers(about.preprocessing[name]) for name in ("mean", "std")},
+        "columns": _columns(job),
+        "target": target and {"mean": _numbers(target.mean), "std": _numbers(target.std)},
     }
+
+
+def _columns(job: Job) -> list[str]:
+    """A line for each number of a row, with how it is normalised."""
+    preprocessing = job.about.preprocessing
+    names = job.task.columns if job.task is not None else ()
+    if not names or preprocessing is None:
+        return []
+    rows = zip(names, preprocessing["mean"], preprocessing["std"], strict=True)
+    return [f"| {name} | {_numbers(mean)} | {_numbers(std)} |" for name, mean, std in rows]
 
 
 def _pipeline(job: Job) -> str | None:

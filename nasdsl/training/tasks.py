@@ -49,7 +49,9 @@ class Task:
 
     ``shapes`` are those of the inputs without batch axis; ``outputs`` is the shape that the network has to give, or
     those of several outputs by their names. ``input_names`` matter where there are several inputs.
-    ``normalisation`` is what was done to the data, so that an exported network can do it itself.
+    ``normalisation`` is what was done to the data, so that an exported network can do it itself; ``target_normalisation``
+    the same of numbers to predict, whose network's output times std plus mean is in their own unit. ``columns`` says what
+    each number of a row is, where the input is one of a table.
 
     ``sizes`` are the task's sizes by the names of the parameters that carry them in a space: ``classes``, ``channels``,
     ``size``, ``columns``, ``vocab``. ``validation`` is the part that the architecture is chosen on, where the data has
@@ -72,6 +74,8 @@ class Task:
     data: DataSettings = field(default_factory=DataSettings)
     room: float = float("inf")
     notes: tuple[str, ...] = ()
+    target_normalisation: Normalisation | None = None
+    columns: tuple[str, ...] = ()
 
     def halves(self, seed: int) -> tuple[Split, Split]:
         """What a search may see, in two parts that share no example: for the weights, and for the architecture (or for

@@ -24,7 +24,7 @@ from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.data.text import Tokens
 from nasdsl.training.objectives import Classification, Objective, Regression, Several
 from nasdsl.training.split import Pixels, Split, View
-from nasdsl.training.tasks import Task, image_sizes
+from nasdsl.training.tasks import Normalisation, Task, image_sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,10 @@ class Goal:
     @property
     def objective(self) -> Objective:
         return Classification() if self.classes else Regression(tuple(self.deviation.tolist()))
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        return None if self.classes else Normalisation(_tuple(self.mean), _tuple(self.deviation))
 
     def made(self, targets: Tensor) -> Tensor:
         return targets if self.classes else (targets - self.mean) / self.deviation
@@ -96,6 +100,8 @@ def array_task(name: str, data: ArrayData, settings: DataSettings) -> Task:
         goals[0].shape if single else {n: goal.shape for n, goal in zip(names, goals, strict=True)},
         goals[0].objective if single else Several(names, [goal.objective for goal in goals], weights),
         labels if single else (),
+        normalisation=_normalisation(views[0]) if len(views) == 1 else None,
+        target_normalisation=goals[0].normalisation if single else None,
         input_names=tuple(data.train.inputs),
         sizes={**sizes, **data.sizes},
         validation=seen.validation,
@@ -179,6 +185,19 @@ def _view(stored: Tensor, rows: Tensor | None) -> View | None:
     mean, deviation = seen.mean(axes), seen.std(axes, correction=0)
     deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
     return Standardised(mean.to(torch.float32), deviation.to(torch.float32))
+
+
+def _normalisation(view: View | None) -> Normalisation | None:
+    """Of what is stored, a byte of a picture being 0 to 255."""
+    if isinstance(view, Pixels):
+        return Normalisation(tuple(255 * m for m in view.mean), tuple(255 * d for d in view.deviation))
+    if isinstance(view, Standardised):
+        return Normalisation(_tuple(view.mean), _tuple(view.deviation))
+    return None
+
+
+def _tuple(values: Tensor) -> tuple[float, ...]:
+    return tuple(values.flatten().tolist())
 
 
 def _target(name: str, classes: int, train: Split, place: int) -> Goal:

@@ -24,7 +24,7 @@ from nasdsl.training.data.parts import check_classes, parts_of
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.objectives import Classification, Objective, Regression
 from nasdsl.training.split import Split
-from nasdsl.training.tasks import Task
+from nasdsl.training.tasks import Normalisation, Task
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 WORDS = 50
@@ -47,7 +47,9 @@ def table_task(name: str, data: TableData, settings: DataSettings) -> Task:
     parts = parts_of(name, split[0], test, validation, settings)
     training = parts.train.inputs[0].numpy()
     columns = [made for column, entries in raw.items() for made in _columns(column, entries, training)]
-    table = torch.from_numpy(np.stack(columns, 1).astype(np.float32))  # [rows, columns]
+    table = torch.from_numpy(
+        np.stack([column.made for column in columns], 1).astype(np.float32)
+    )  # [rows, columns]
     mean, deviation = (0.0, 1.0) if goal.labels else _statistics(goal.values[training])
 
     def filled(part: Split) -> Split:
@@ -68,6 +70,9 @@ def table_task(name: str, data: TableData, settings: DataSettings) -> Task:
         Shape((outputs,)),
         objective,
         goal.labels,
+        normalisation=Normalisation(tuple(c.mean for c in columns), tuple(c.deviation for c in columns)),
+        target_normalisation=None if goal.labels else Normalisation((mean,), (deviation,)),
+        columns=tuple(column.name for column in columns),
         input_names=("row",),
         sizes={"columns": table.shape[1], "classes": outputs},
         validation=seen.validation,
@@ -111,7 +116,17 @@ def _goal(name: str, column: str, entries: Sequence[str], settings: DataSettings
     return Goal(torch.tensor(numbers, dtype=torch.float32)[:, None], ())
 
 
-def _columns(column: str, entries: Sequence[str], training: Array) -> list[Array]:
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Numbers [N] that the network reads: ``made`` is (number - mean) / deviation."""
+
+    name: str
+    made: Array
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+def _columns(column: str, entries: Sequence[str], training: Array) -> list[Column]:
     """The columns of numbers [N] that one column of text becomes. Raises NasError N1010 for an infinite number."""
     absent = np.array([entry.lower() in MISSING for entry in entries])
     numbers = [None if gone else _number(entry) for entry, gone in zip(entries, absent, strict=True)]
@@ -122,24 +137,26 @@ def _columns(column: str, entries: Sequence[str], training: Array) -> list[Array
             raise failure(
                 "N1010", f"row {infinite[0] + 1}: `{column}` is `{entries[infinite[0]]}`, no finite number"
             )
-        made = [_standardised(values, training)]
-        return [*made, absent.astype(float)] if absent[training].any() else made
+        standard = _standardised(column, values, training)
+        missing = Column(f"1 where {column} is missing", absent.astype(float))
+        return [standard, missing] if absent[training].any() else [standard]
     counts = Counter(entries[i] for i in training)
     words = [word for word, _ in counts.most_common(WORDS)]
     array = np.array(entries, dtype=object)
-    made = [(array == word).astype(float) for word in sorted(words)]
+    made = [Column(f"1 where {column} is {word}", (array == word).astype(float)) for word in sorted(words)]
     if len(counts) > len(words):
-        made.append(1.0 - np.sum(made, axis=0))
+        rest = 1.0 - np.sum([one.made for one in made], axis=0)
+        made.append(Column(f"1 where {column} is anything else", rest))
     return made
 
 
-def _standardised(values: Array, training: Array) -> Array:
+def _standardised(column: str, values: Array, training: Array) -> Column:
     """Mean 0 and variance 1 over the training rows; what is missing becomes 0."""
     known = values[training]
     known = known[~np.isnan(known)]
     mean, deviation = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
-    result: Array = np.nan_to_num((values - mean) / (deviation or 1.0), nan=0.0)
-    return result
+    deviation = deviation or 1.0
+    return Column(column, np.nan_to_num((values - mean) / deviation, nan=0.0), float(mean), float(deviation))
 
 
 def _statistics(values: Tensor) -> tuple[float, float]:
