@@ -50,7 +50,7 @@ from nasdsl.language.values import (
     loop_label,
 )
 from nasdsl.space.diagram import Diagram
-from nasdsl.space.graph import Scope, SpaceGraph
+from nasdsl.space.graph import SELECT, Scope, SpaceGraph
 from nasdsl.space.operation import Catalogue
 from nasdsl.space.size import Rational, Size
 from nasdsl.space.space import Space
@@ -77,7 +77,7 @@ class Elaborator:
         }
         self.shipped.update({name: Builtin(name) for name in BUILTINS})
         self._stops: list[tuple[Stop, Body]] = []
-        self._doubts: list[tuple[Diagram, Diagnostic, Body]] = []
+        self._doubts: list[tuple[Diagram, Span, Body, tuple[int, ...]]] = []
         self.turns_taken = 0
         self.observer: object | None = None
         self.again = Again(self)
@@ -331,10 +331,10 @@ class Elaborator:
             self.uses.shared,
         )
 
-    def doubt(self, span: Span, body: Body, notes: tuple[Note, ...] = ()) -> None:
+    def doubt(self, span: Span, body: Body, nodes: Sequence[int] = ()) -> None:
         """What is wrong for some choices only is judged when it is known which genotypes there are."""
         for diagram in self.builder.doubts:
-            self._doubts.append((diagram, Diagnostic("", "", span, notes=notes), body))
+            self._doubts.append((diagram, span, body, tuple(nodes)))
         self.builder.doubts.clear()
 
     def stop(self, wrong: Wrong, span: Span, place: Place, nodes: Sequence[int] = ()) -> Stop:
@@ -344,22 +344,39 @@ class Elaborator:
         diagnostic = Diagnostic(wrong.code, wrong.message, span, "", notes, wrong.help)
         return Stop(diagnostic, {} if wrong.for_good else path, for_good=wrong.for_good)
 
-    def origins(self, nodes: Sequence[int], span: Span) -> tuple[Note, ...]:
-        """Where the tensors that take part in a fault come from."""
+    def origins(
+        self, nodes: Sequence[int], span: Span, path: Mapping[int, int] | None = None
+    ) -> tuple[Note, ...]:
+        """Where the tensors that take part in a fault come from; of a choice, the candidate that ``path`` takes."""
         notes: list[Note] = []
-        for id in dict.fromkeys(nodes):
+        for id in dict.fromkeys(self._taken(node, path or {}) for node in nodes):
             found = self.builder.nodes[id].span
             if found is not None and found != span and all(note.span != found for note in notes):
                 notes.append(Note(found, f"this is {type_text(self.builder.type_of(id))}"))
         return tuple(notes[:3])
 
+    def _taken(self, node: int, path: Mapping[int, int]) -> int:
+        """The candidate of a choice of tensors that the decisions of a path lead to; the node itself where none does."""
+        while self.builder.nodes[node].operation == SELECT:
+            for source, guard in self.builder.reads[node]:
+                leaf = guard
+                while not leaf.is_leaf and leaf.variable in path:
+                    leaf = leaf.cases[path[leaf.variable]]
+                if leaf is self.table.true:
+                    node = source
+                    break
+            else:
+                return node
+        return node
+
     def _judge(self, declaration: syntax.Space) -> None:
         """Puts what was found into words, now that every choice has its name."""
-        for diagram, diagnostic, body in self._doubts:
+        for diagram, span, body, nodes in self._doubts:
             failure = self.proof.failure(diagram)
             if failure is not None:
                 found, path = failure
-                diagnostic = replace(diagnostic, code=found.code, message=found.message, help=found.help)
+                notes = self.origins(nodes, span, path)
+                diagnostic = Diagnostic(found.code, found.message, span, notes=notes, help=found.help)
                 self._stops.append((Stop(diagnostic, path), body))
         said: set[tuple[str, Span | None]] = set()
         for stop, body in self._stops:

@@ -236,7 +236,7 @@ class Forms:
         except Wrong as wrong:
             raise self.elaborator.stop(wrong, span, place, nodes) from None
         if self.builder.doubts:
-            self.elaborator.doubt(span, place.body, self.elaborator.origins(nodes, span))
+            self.elaborator.doubt(span, place.body, nodes)
         reads = [
             (node, self.table.both(place.guard, guard)) for node, guard in zip(nodes, guards, strict=True)
         ]

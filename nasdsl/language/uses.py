@@ -386,7 +386,7 @@ class Uses:
         except Wrong as wrong:
             raise self.elaborator.stop(wrong, span, place, nodes) from None
         if self.builder.doubts:
-            self.elaborator.doubt(span, place.body, self.elaborator.origins(nodes, span))
+            self.elaborator.doubt(span, place.body, nodes)
         return Tensor(self.node(name, [(node, place.guard) for node in nodes], type, settings, place, span))
 
     def node(
