@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 DIGITS = 7
 """So many digits of a float32 say which one it is, nearly."""
+MANY = 16
+"""More means and deviations than this are named in a sentence, and listed in ``metrics.json`` (``config.json`` of a hub
+folder)."""
 
 
 def write_readme(job: Job, report: ExportReport) -> str:
@@ -111,7 +114,7 @@ def _about(job: Job) -> dict[str, Any]:
         "example": about.real,
         "inside": job.options.with_preprocessing,
         "preprocessing": about.preprocessing
-        and {name: _numbers(about.preprocessing[name]) for name in ("mean", "std")},
+        and {name: _told(name, about.preprocessing[name]) for name in ("mean", "std")},
         "columns": _columns(job),
         "target": target and {"mean": _numbers(target.mean), "std": _numbers(target.std)},
     }
@@ -170,6 +173,12 @@ def _fewer_bits(job: Job, report: ExportReport) -> list[str]:
         + "."
         for precision in job.options.precisions[1:]
     ]
+
+
+def _told(name: str, values: Any) -> str:
+    """The numbers in a sentence, where they are few."""
+    many = isinstance(values, (list, tuple)) and len(values) > MANY
+    return f"preprocessing.{name}" if many else _numbers(values)
 
 
 def _figures(job: Job, report: ExportReport) -> str:

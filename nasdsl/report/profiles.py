@@ -37,6 +37,7 @@ def profile_lines(profiles: Sequence[Profile]) -> Iterator[str]:
         yield f"{one.file:<{wide}}" + "".join(
             f"{cell:>{max(10, len(head) + 2)}}" for cell, head in zip(cells, heads, strict=True)
         )
+    yield "params are those that the file holds: normalisation is folded into convolutions, so `train` counts some more"
     for one in profiles:
         yield ""
         yield from operator_lines(one)

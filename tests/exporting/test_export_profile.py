@@ -79,6 +79,7 @@ def test_the_command(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, err = nasdsl("profile", file, *quick)
     assert code == 0, err
     assert "multiply-adds" in out and "Conv" in out
+    assert "normalisation is folded into convolutions" in out
     code, out, err = nasdsl("profile", file.parent, *quick, "--json", "--batch", "2")
     assert code == 0, err
     (entry,) = json.loads(out)

@@ -53,7 +53,7 @@ def test_a_table_says_what_its_numbers_were_standardised_by(tmp_path: Path) -> N
     assert f"output * {std:.7g} + {mean:.7g} is in the unit of the data" in said
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 4, 4)])
+@pytest.mark.parametrize("shape", [(5,), (20,), (2, 4, 4)])
 def test_arrays_say_what_they_were_standardised_by(shape: tuple[int, ...], tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(3, 2, (40, *shape)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 2)
@@ -64,7 +64,9 @@ def test_arrays_say_what_they_were_standardised_by(shape: tuple[int, ...], tmp_p
     )
     export(net, tmp_path / "out", ["onnx"], task=task)
     said = json.loads((tmp_path / "out" / "metrics.json").read_text())["preprocessing"]
-    assert len(said["mean"]) == (5 if len(shape) == 1 else 1)
+    assert len(said["mean"]) == (shape[0] if len(shape) == 1 else 1)
     raw = task.test.inputs[0].numpy() * np.float32(said["std"]) + np.float32(said["mean"])
     assert all(np.abs(x - one).max(axis=tuple(range(1, x.ndim))).min() < 1e-5 for one in raw)
-    assert "Inputs are normalised: (x - " in (tmp_path / "out" / "README.md").read_text()
+    readme = (tmp_path / "out" / "README.md").read_text()
+    (told,) = (line for line in readme.splitlines() if line.startswith("Inputs are normalised: (x - "))
+    assert ("(x - preprocessing.mean) / preprocessing.std" in told) == (shape == (20,))
