@@ -61,7 +61,9 @@ def _show(runs: list[RunLog]) -> None:
     from nasdsl.report.tables import show
 
     table = Table(box=None, pad_edge=False, header_style="")
-    for name in ("run", "state", "space", "task", "strategy"):
+    # A path is there to be copied, so it is never cut short.
+    table.add_column("run", overflow="fold", min_width=max(len(str(run.folder)) for run in runs))
+    for name in ("state", "space", "task", "strategy"):
         table.add_column(name)
     for name in ("seed", "epoch", "trials", "best", "changed"):
         table.add_column(name, justify="right")

@@ -63,8 +63,9 @@ def _start(work: Callable[[Any, Any], Any], shared: Callable[[], Any]) -> None:
     global _process
     import torch
 
-    # Ctrl-C reaches every process of the terminal: the first one says what there is to say.
-    signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))
+    # Ctrl-C reaches every process of the terminal. The first one says what there is to say and ends the others; if they
+    # ended by themselves, it might see a dead process before it sees its own signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _process = (work, shared())
 

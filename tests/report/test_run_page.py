@@ -107,10 +107,11 @@ def test_states(runs: Path, tmp_path: Path) -> None:
     assert page(folder)
 
 
-def test_runs_lists_them_the_latest_first(runs: Path) -> None:
+def test_runs_lists_them_the_latest_first(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [run.folder.name for run in runs_in(runs)] == ["random", "gdas"]
-    out = nasdsl("runs", str(runs))
-    assert re.search(r"random +finished +mine +digits +random", out)
+    monkeypatch.chdir(runs.parent)
+    out = nasdsl("runs", runs.name)
+    assert re.search(rf"{runs.name}/random +finished +mine +digits +random", out)
     (first, second) = json.loads(nasdsl("runs", str(runs), "--json"))
     assert (first["trials"], second["epoch"], second["epochs"]) == (3, 2, 2)
 
