@@ -74,6 +74,8 @@ class MLflow:
 
         self._mlflow: Any = mlflow
         if "MLFLOW_TRACKING_URI" not in os.environ:
+            # Since version 3 a store of plain files has to be asked for; a database would need more packages.
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             mlflow.set_tracking_uri((folder.parent / "mlruns").resolve().as_uri())
         mlflow.set_experiment("nasdsl")
         mlflow.start_run(run_name=name)
@@ -129,6 +131,15 @@ def check_trackers(names: list[str]) -> None:
             )
 
 
+def _made(name: str, folder: Path) -> Tracker:
+    try:
+        return TRACKERS[name][0](folder, folder.name)
+    except ImportError as error:
+        raise failure(
+            "N1052", f"tracker `{name}` can't be loaded: {error}", f"pip install {TRACKERS[name][1]}"
+        ) from None
+
+
 @contextmanager
 def tracked(
     names: list[str], folder: Path, labels: Mapping[str, tuple[str, ...]]
@@ -142,7 +153,7 @@ def tracked(
         if found is None:
             return
         if not trackers:  # the folder is the run's by now
-            trackers.extend(TRACKERS[name][0](folder, folder.name) for name in names)
+            trackers.extend(_made(name, folder) for name in names)
         for tracker in trackers:
             tracker.numbers(*found)
 

@@ -14,6 +14,7 @@ from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Path, Ranking, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet, recalibrate
+from nasdsl.supernet.batchnorm import Policy
 from nasdsl.supernet.supernet import Relaxed
 from nasdsl.training.device import autocast
 from nasdsl.training.ranks import ALONE, Ranks
@@ -38,6 +39,21 @@ class OfGenotype:
         return self.supernet(*inputs, genotype=self.genotype, states=states)
 
 
+CALIBRATION = 20
+"""On how many minibatches statistics are re-estimated where the strategy doesn't say."""
+
+
+def batch_norm_policy(settings: SearchSettings, strategy: WeightSharing) -> tuple[Policy, int]:
+    """Whose statistics the supernet's batch norms use, and on how many minibatches running ones are re-estimated for a
+    genotype before it is scored (0: not at all)."""
+    published = strategy.calibration_batches if isinstance(strategy, Ranking) else 0
+    if settings.batch_norm == "published":
+        return strategy.batch_norm, published
+    if settings.batch_norm == "recalibrate":
+        return "running", published or CALIBRATION
+    return settings.batch_norm, 0
+
+
 class Scorer:
     """Scores genotypes on the half that the weights were not trained on, or as the strategy asks."""
 
@@ -57,7 +73,7 @@ class Scorer:
         self.settings = settings
         self.device = device
         self.ranks = ranks
-        self.calibration_batches = strategy.calibration_batches if isinstance(strategy, Ranking) else 0
+        _, self.calibration_batches = batch_norm_policy(settings, strategy)
         self.ranking_batches = strategy.ranking_batches if isinstance(strategy, Ranking) else 0
 
     def score(self, genotype: Genotype, number: int) -> Evaluation:

@@ -41,7 +41,7 @@ from nasdsl.searching.objectives import constrained, costs_among, expected_cost,
 from nasdsl.searching.progress import Progress
 from nasdsl.searching.results import write_results
 from nasdsl.searching.run import Run
-from nasdsl.searching.scoring import Scorer
+from nasdsl.searching.scoring import Scorer, batch_norm_policy
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import (
@@ -239,7 +239,7 @@ class Search:
             seed=derive(settings.seed, "supernet"),
             device=device,
             affine=self.strategy.affine,
-            batch_norm=self.strategy.batch_norm,
+            batch_norm=batch_norm_policy(settings, self.strategy)[0],
             channels_last=settings.channels_last,
         )
         self.batches = Minibatches(task, settings, device, carried=self.supernet.has_scans)

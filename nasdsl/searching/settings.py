@@ -44,6 +44,10 @@ class SearchSettings(Config):
         ge=0,
         description="seconds for the epochs of the search, which were counted when the run began (--budget); 0 is no limit",
     )
+    batch_norm: Literal["published", "batch", "running", "recalibrate"] = Field(
+        default="published",
+        description="whose statistics batch norms use in the search: those of the batch, running ones, running ones that are re-estimated for each genotype that is scored; published is as the strategy was",
+    )
     ranking_batch: int = Field(
         default=256, ge=2, description="examples at once where a genotype is scored with shared weights"
     )

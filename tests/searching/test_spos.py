@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from nasdsl import resources
 from nasdsl.pipeline import load, loads
 from nasdsl.searching import search, settings_for
+from nasdsl.searching.contract import small_space, small_task
 from nasdsl.searching.history import History, Trial
-from nasdsl.searching.scoring import Scorer
+from nasdsl.searching.scoring import Scorer, batch_norm_policy
+from nasdsl.searching.search import sharing_strategy
 from nasdsl.searching.spos import Spos, SposOptions
 from nasdsl.searching.strategy import Ranking
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, recalibrate
+from nasdsl.supernet.batchnorm import norms as norms_of
 from nasdsl.training.train import Evaluation
 from tests.searching import fixture
 
@@ -226,3 +229,27 @@ def test_it_ends_where_the_space_does_and_says_how_it_wants_to_be_scored() -> No
     assert len(evolve(strategy(), lambda g: 0.5)) == 27
     made = strategy()
     assert isinstance(made, Ranking) and (made.ranking_batches, made.calibration_batches) == (0, 20)
+
+
+@pytest.mark.parametrize(
+    ("policy", "strategy", "expected"),
+    [
+        ("published", "spos", ("running", 20)),
+        ("published", "gdas", ("batch", 0)),
+        ("batch", "spos", ("batch", 0)),
+        ("running", "gdas", ("running", 0)),
+        ("recalibrate", "gdas", ("running", 20)),
+    ],
+)
+def test_whose_statistics_is_configured(policy: str, strategy: str, expected: tuple[str, int]) -> None:
+    settings = settings_for(
+        strategy, assignments=[f"batch_norm={policy}", "search.epochs=1", "search.batch=9"]
+    )
+    task, space = small_task(), small_space("candidates")
+    assert batch_norm_policy(settings, sharing_strategy(space, settings)) == expected
+    found = search(space, settings, task=task)
+    assert found.supernet is not None and found.supernet.batch_norm == expected[0]
+    moved = any(
+        float(n.running_mean.abs().max()) > 0 for n in norms_of(found.supernet) if n.running_mean is not None
+    )
+    assert moved == (expected[0] == "running")
