@@ -73,9 +73,11 @@ def test_several_processes_fail_and_die(tmp_path: Path) -> None:
 def test_ctrl_c_ends_all(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(WORK)
     (tmp_path / "main.py").write_text(
-        "import work\n"
+        "import signal, work\n"
         "from nasdsl.searching.processes import in_processes\n"
         "if __name__ == '__main__':\n"
+        # As in a terminal: a shell starts what runs in the background with Ctrl-C ignored.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    list(in_processes(work.waits, work.shared, range(2), 2))\n"
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
