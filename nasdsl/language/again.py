@@ -88,7 +88,7 @@ class Again:
         self, callee: Definition, bound: Names, extra: list[Value], place: Place, scope: Scope
     ) -> Begun | None:
         """What tells whether the use that begins here is like an earlier one; None where that can't be told."""
-        if place.shared is not None or self.elaborator.observer is not None:
+        if place.shared is not None or self.elaborator.observer.walks_every_use:
             return None
         seen: dict[int, int] = {}
         try:

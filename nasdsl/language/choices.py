@@ -201,6 +201,7 @@ class Choices:
         if not candidates:
             fail("N401", "a choice of nothing", e.span, help="give at least one candidate")
         if bounds is None and len(candidates) == 1:
+            self.elaborator.observer.choice_made(e, candidates, candidates[0].names, place, None)
             return Made(None, [self.table.true], step)
         self._check_labels(candidates, e)
         labels = [candidate.label for candidate in candidates]
@@ -215,6 +216,7 @@ class Choices:
             record.guard = self.table.either(record.guard, place.decided)
         else:
             record = self._record(e, step, labels, kind, place, bounds)
+        self.elaborator.observer.choice_made(e, candidates, candidates[0].names, place, record)
         return Made(record, [self.builder.takes(record, i) for i in range(len(labels))], step)
 
     def _record(
@@ -312,9 +314,11 @@ class Choices:
                 )
         low, high = self._bounds(quantity, len(candidates), names, place)
         if high == 0:
+            elaborator.observer.choice_made(e, (), names, place, None)
             return ListValue(())
         # Nothing is chosen where all have to be taken.
         if low == len(candidates):
+            elaborator.observer.choice_made(e, candidates, names, place, None)
             step = place.step if place.slot == "choice" else Step(place.step, place.target or "choice")
             made = Made(None, [self.table.true] * len(candidates), step)
         else:

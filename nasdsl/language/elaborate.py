@@ -25,6 +25,7 @@ from nasdsl.language.forms import BUILTINS, Forms
 from nasdsl.language.kinds import Kinds
 from nasdsl.language.modules import Module
 from nasdsl.language.naming import Step
+from nasdsl.language.observer import Observer
 from nasdsl.language.place import Body, Place
 from nasdsl.language.proof import Proof
 from nasdsl.language.requirements import MEASURES, Requirements
@@ -79,7 +80,7 @@ class Elaborator:
         self._stops: list[tuple[Stop, Body]] = []
         self._doubts: list[tuple[Diagram, Span, Body, tuple[int, ...]]] = []
         self.turns_taken = 0
-        self.observer: object | None = None
+        self.observer = Observer()
         self.again = Again(self)
         self._assigned: dict[int, Assigned] = {}
 
@@ -481,8 +482,8 @@ class Elaborator:
         before = {target.name: names.own.get(target.name) for target in statement.targets}
         value = self.evaluate(statement.iterable, names, place.bare())
         try:
-            for position, item in enumerate(self.elements(value, statement.iterable)):
-                values = self.bind_targets(statement.targets, item, names, statement.iterable.span)
+            for position, item in enumerate(self._elements(value, statement.iterable)):
+                values = self._bind_targets(statement.targets, item, position, names, statement.iterable)
                 labels = tuple(loop_label(v, position) for v in values)
                 turn = place.but(loops=(*place.loops, *labels)).turn("turn", statement.span.start, position)
                 self._statements(statement.body, names, turn)
@@ -490,7 +491,7 @@ class Elaborator:
             for name, old in before.items():
                 names.drop(name, old)
 
-    def elements(self, value: Value, e: syntax.Expression) -> Sequence[Value]:
+    def _elements(self, value: Value, e: syntax.Expression) -> Sequence[Value]:
         """What a loop goes over."""
         if isinstance(value, Poison):
             raise Stop(None)
@@ -523,11 +524,16 @@ class Elaborator:
                 for_good=True,
             )
 
-    def bind_targets(
-        self, targets: Sequence[syntax.Target], item: Value, names: Names, span: Span
+    def _bind_targets(
+        self,
+        targets: Sequence[syntax.Target],
+        item: Value,
+        position: int,
+        names: Names,
+        iterable: syntax.Expression,
     ) -> Sequence[Value]:
         """Gives loop variables their values of one turn."""
-        self.count_turn(span)
+        self.count_turn(iterable.span)
         if len(targets) == 1:
             items: Sequence[Value] = (item,)
         elif isinstance(item, (Tuple, ListValue)) and len(item.items) == len(targets):
@@ -536,13 +542,14 @@ class Elaborator:
             fail(
                 "N201",
                 f"{count(len(targets), 'loop variable')} can't take {self.describe(item)}",
-                span,
+                iterable.span,
                 notes=(Note(targets[0].span.to(targets[-1].span), f"{len(targets)} names"),),
             )
         for target, value in zip(targets, items, strict=True):
             if target.index is not None:
                 fail("N201", "a loop variable is a plain name", target.span)
             names[target.name] = value
+        self.observer.turn_begins(iterable, position, items, names)
         return items
 
     def static_condition(self, condition: syntax.Expression, names: Names, place: Place) -> bool:
@@ -862,7 +869,7 @@ class Elaborator:
                 help="`a..b` is the list of whole numbers from a to b" if is_rational(value) else None,
             )
         for position, item in enumerate(value.items):
-            values = self.bind_targets(clause.targets, item, inner, clause.iterable.span)
+            values = self._bind_targets(clause.targets, item, position, inner, clause.iterable)
             if clause.condition is not None and not self._filter(clause.condition, inner, place):
                 continue
             own = guard if value.guards is None else self.table.both(guard, value.guards[position])
@@ -963,6 +970,7 @@ class Elaborator:
     def truth(self, e: syntax.Expression, names: Names, place: Place) -> bool | Diagram:
         value = self.evaluate(e, names, place.plain())
         if isinstance(value, bool):
+            self.observer.condition_settled(e, names, place, value)
             return value
         if isinstance(value, Diagram) and kind_of(value) == "boolean":
             return value

@@ -313,6 +313,7 @@ class Forms:
         for copy in range(1, depths[-1] + 1):
             deep_enough = self.table.lift(self.builder.compute(">=", depth, copy))
             here = inside.under(self.table, deep_enough).turn("copy", copy)
+            self.elaborator.observer.copy_begins(f, names, here, copy)
             value = self.elaborator.uses.apply(f, names, list(current), here)
             current = list(value.items) if isinstance(value, Tuple) else [value]
             if copy in depths:

@@ -1,8 +1,8 @@
 """Which places of a text became which choices: the elaborator watched at work.
 
 One place in a text may be walked many times: in each use of its ``op``, each turn of a loop, each copy of a
-``repeat``. To write a space with some choices fixed, one has to know which of them each walk made. A :class:`Trace`
-listens where the elaborator makes choices, uses definitions, takes turns and decides conditions.
+``repeat``. To write a space with some choices fixed, one has to know which of them each walk made. A :class:`Trace` is
+the observer that notes it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from nasdsl.diagnostics import Span
 from nasdsl.language import syntax
 from nasdsl.language.builder import ChoiceRecord, Limits
+from nasdsl.language.choices import Candidate
 from nasdsl.language.elaborate import Elaborator
+from nasdsl.language.kinds import Kinds, is_input
 from nasdsl.language.modules import Module
+from nasdsl.language.observer import Observer
+from nasdsl.language.place import Place
 from nasdsl.language.values import Definition, Names, Value
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import Scope
@@ -112,18 +115,19 @@ def key_of(span: Span) -> Key:
     return span.source.path, span.start, span.end
 
 
-class Trace:
+class Trace(Observer):
     """What happened while a space was elaborated, by place."""
 
-    def __init__(self, module: Module, declaration: syntax.Space) -> None:
+    walks_every_use = True
+
+    def __init__(self, module: Module, declaration: syntax.Space, kinds: Kinds) -> None:
+        self._kinds = kinds
         self.sites: dict[Key, list[Site]] = {}
         self.calls: dict[Key, list[Called]] = {}
         self.conditions: dict[Key, list[Decided]] = {}
         self.copies: dict[Key, list[Copied]] = {}
         self.turned: dict[Key, list[Turned]] = {}
         self.around: dict[Key, Around] = {}
-        # A comprehension's later clauses begin anew with each turn of an earlier one.
-        self._later: dict[Key, tuple[Key, ...]] = {}
         self._loops: dict[Key, Around] = {}
         for found in _modules(module):
             for item in found.tree.items:
@@ -131,11 +135,8 @@ class Trace:
                     self._survey(item, Around(None, False, ()))
         self.root: Use | None = None
         self._by_scope: dict[int, Use] = {}
+        # The uses whose arguments are being bound, innermost last.
         self._binding: list[Use] = []
-        self._candidates: dict[Key, Sequence[Any]] = {}
-        self._fresh: set[Key] = set()
-        self._repeating: list[int] = []
-        self._copies_made: dict[int, int] = {}
         self.uses: list[Use] = []
 
     # --- the text
@@ -162,11 +163,10 @@ class Trace:
         clauses = getattr(node, "clauses", ())
         if clauses:
             keys = [key_of(clause.iterable.span) for clause in clauses]
-            for position, clause in enumerate(clauses):
-                self._later[keys[position]] = tuple(keys[position + 1 :])
+            for key, clause in zip(keys, clauses, strict=True):
                 self._survey(clause.iterable, around)
-                self._loops[keys[position]] = around
-                around = self._within(around, keys[position])
+                self._loops[key] = around
+                around = self._within(around, key)
                 if clause.condition is not None:
                     self._survey(clause.condition, around)
             for child in children(node):
@@ -186,106 +186,41 @@ class Trace:
 
     # --- listening
 
-    def attach(self, elaborator: Elaborator) -> None:
-        """Listens to an elaborator before it begins."""
-        made, bound, applied = elaborator.choices._make, elaborator.uses._bind, elaborator.uses.apply
-        gathered, chose = elaborator.choices._candidates, elaborator.choices._choose_some
-        took, elements, truth = elaborator.bind_targets, elaborator.elements, elaborator.truth
-
-        def make(e: Any, candidates: Any, kind: Any, place: Any, bounds: Any = None) -> Any:
-            result = made(e, candidates, kind, place, bounds)
-            self._on_choice(e, candidates, place, result.record, candidates[0].names)
-            return result
-
-        def candidates_of(e: Any, names: Any, place: Any) -> Any:
-            result = gathered(e, names, place)
-            self._candidates[key_of(e.span)] = result
-            return result
-
-        def choose_some(e: Any, quantity: Any, names: Any, place: Any) -> Any:
-            before = len(self.sites.get(key_of(e.span), ()))
-            result = chose(e, quantity, names, place)
-            if len(self.sites.get(key_of(e.span), ())) == before:
-                # All of them have to be taken, or none.
-                found = self._candidates[key_of(e.span)]
-                self._on_choice(e, found if len(result.items) else [], place, None, names)
-            return result
-
-        def bind(callee: Any, arguments: Any, names: Any, inputs: Any, place: Any, *rest: Any) -> Any:
-            scope = elaborator.builder.scopes[-1]
-            use = self._on_use(elaborator, callee, arguments, names, place, scope, rest[-1])
-            self._binding.append(use)
-            try:
-                return bound(callee, arguments, names, inputs, place, *rest)
-            finally:
-                self._binding.pop()
-
-        def apply(e: Any, names: Any, inputs: Any, place: Any) -> Any:
-            scope = place.body.scope
-            if scope.kind != "repeat" or scope.id in self._repeating:
-                return applied(e, names, inputs, place)
-            self._on_copy(e, names, place, scope)
-            self._repeating.append(scope.id)
-            try:
-                return applied(e, names, inputs, place)
-            finally:
-                self._repeating.pop()
-
-        def bind_targets(targets: Any, item: Any, names: Any, span: Any) -> Any:
-            values = took(targets, item, names, span)
-            self._on_turn(names, span, values)
-            return values
-
-        def loop_elements(value: Any, e: Any) -> Any:
-            found = elements(value, e)
-            if len(found):
-                self._fresh.add(key_of(e.span))
-            return found
-
-        def condition(e: Any, names: Any, place: Any) -> Any:
-            value = truth(e, names, place)
-            if isinstance(value, bool) and key_of(e.span) in self.around:
-                self._on_condition(e, names, place, value)
-            return value
-
-        elaborator.observer = self
-        replaced: Any = elaborator
-        replaced.choices._make, replaced.uses._bind, replaced.uses.apply = make, bind, apply
-        replaced.choices._candidates, replaced.choices._choose_some = candidates_of, choose_some
-        replaced.bind_targets, replaced.elements, replaced.truth = bind_targets, loop_elements, condition
-
-    def _on_choice(
-        self, e: syntax.Expression, candidates: Sequence[Any], place: Any, record: Any, names: Names
+    def choice_made(
+        self,
+        e: syntax.Expression,
+        candidates: Sequence[Candidate],
+        names: Names,
+        place: Place,
+        record: ChoiceRecord | None,
     ) -> None:
         key = key_of(e.span)
-        use = self._use_at(e.span, place)
-        turns = self._turns_at(key, names)
         own = [key_of(clause.iterable.span) for clause in getattr(e, "clauses", ())]
         turns_of = tuple(
             {loop: position for loop in own if (position := _turn(candidate.names, loop)) is not None}
             for candidate in candidates
         )
         labels = tuple(candidate.label for candidate in candidates)
+        use, turns = self._use_at(e.span, place), self._turns_at(key, names)
         event = Site(key, use, turns, place.guard, record, labels, turns_of)
         self.sites.setdefault(key, []).append(event)
 
-    def _on_use(
+    def use_begins(
         self,
-        elaborator: Elaborator,
         callee: Definition,
         arguments: Sequence[syntax.Argument],
         names: Names,
-        place: Any,
+        place: Place,
         scope: Scope,
         span: Span,
-    ) -> Use:
+    ) -> None:
         use = Use(callee, scope, names=names)
-        settings = [p for p in callee.syntax.parameters if not _is_input(p)]
-        inputs = [p.name for p in callee.syntax.parameters if _is_input(p)]
+        settings = [p for p in callee.syntax.parameters if not is_input(p)]
+        inputs = [p.name for p in callee.syntax.parameters if is_input(p)]
         later: list[syntax.Expression] = []
         for argument in arguments:
             if argument.name is None:
-                tensors = elaborator.kinds.holds_tensors(argument.value, names)
+                tensors = self._kinds.holds_tensors(argument.value, names)
                 (use.tensors if tensors else later).append(argument.value)
             elif argument.name in inputs:
                 use.tensors.append(argument.value)
@@ -299,39 +234,39 @@ class Trace:
         if key in self.around:
             event = Called(key, self._use_at(span, place), self._turns_at(key, names), place.guard, use)
             self.calls.setdefault(key, []).append(event)
-        return use
+        self._binding.append(use)
 
-    def _on_copy(self, e: syntax.Expression, names: Names, place: Any, scope: Scope) -> None:
-        number = self._copies_made[scope.id] = self._copies_made.get(scope.id, 0) + 1
-        key = key_of(e.span)
+    def use_bound(self, scope: Scope) -> None:
+        # What failed while its arguments were bound lies above it.
+        while self._binding.pop().scope is not scope:
+            pass
+
+    def copy_begins(self, operation: syntax.Expression, names: Names, place: Place, number: int) -> None:
+        key = key_of(operation.span)
         names[_marker(key)] = number
         if key in self.around:
             turns = {k: v for k, v in self._turns_at(key, names).items() if k != key}
-            event = Copied(key, self._use_at(e.span, place), turns, place.guard, number)
+            event = Copied(key, self._use_at(operation.span, place), turns, place.guard, number)
             self.copies.setdefault(key, []).append(event)
 
-    def _on_turn(self, names: Names, span: Span, values: Sequence[Value]) -> None:
-        key = key_of(span)
-        before = _turn(names, key)
-        if key in self._fresh:
-            self._fresh.discard(key)
-            before = None
-        position = 0 if before is None else before + 1
+    def turn_begins(
+        self, iterable: syntax.Expression, position: int, values: Sequence[Value], names: Names
+    ) -> None:
+        key = key_of(iterable.span)
         names[_marker(key)] = position
-        for later in self._later.get(key, ()):
-            names.own.pop(_marker(later), None)
         loops = self._loops[key].loops if key in self._loops else ()
         turns = {loop: at for loop in loops if (at := _turn(names, loop)) is not None}
         self.turned.setdefault(key, []).append(Turned(key, turns, position, tuple(values)))
 
-    def _on_condition(self, e: syntax.Expression, names: Names, place: Any, value: bool) -> None:
+    def condition_settled(self, e: syntax.Expression, names: Names, place: Place, holds: bool) -> None:
         key = key_of(e.span)
-        event = Decided(key, self._use_at(e.span, place), self._turns_at(key, names), place.guard, value)
-        self.conditions.setdefault(key, []).append(event)
+        if key in self.around:
+            event = Decided(key, self._use_at(e.span, place), self._turns_at(key, names), place.guard, holds)
+            self.conditions.setdefault(key, []).append(event)
 
     # --- whose body it is
 
-    def _use_at(self, span: Span, place: Any) -> Use:
+    def _use_at(self, span: Span, place: Place) -> Use:
         around = self.around.get(key_of(span))
         if around is None or around.definition is None:
             if self.root is None:
@@ -364,8 +299,7 @@ def trace(
 ) -> tuple[Space, Trace]:
     """A space, elaborated as always, and what happened on the way."""
     elaborator = Elaborator(catalogue, limits)
-    found = Trace(module, declaration)
-    found.attach(elaborator)
+    elaborator.observer = found = Trace(module, declaration, elaborator.kinds)
     space = elaborator.space(module, declaration, parameters)
     if found.root is None:
         found.root = Use(None, elaborator.builder.scopes[0])
@@ -403,12 +337,6 @@ def _modules(module: Module) -> Iterator[Module]:
     yield module
     for imported in module.imported:
         yield from _modules(imported)
-
-
-def _is_input(parameter: syntax.Parameter) -> bool:
-    if parameter.type is None:
-        return parameter.default is None
-    return parameter.type.dimensions is not None
 
 
 def _marker(key: Key) -> str:

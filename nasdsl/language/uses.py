@@ -445,7 +445,10 @@ class Uses:
             doc=define.doc,
         )
         self.builder.scopes.append(scope)
+        elaborator = self.elaborator
+        elaborator.observer.use_begins(callee, arguments, names, place, scope, span)
         bound, extra = self._bind(callee, arguments, names, inputs, place, step, inner_step, span)
+        elaborator.observer.use_bound(scope)
         for parameter in define.parameters:
             if is_input(parameter):
                 values = _flat(bound.own[parameter.name], lists=True)
@@ -454,7 +457,7 @@ class Uses:
         body = Body(
             scope,
             first=len(self.builder.nodes),
-            unique=self.elaborator.assigned(statements).once,
+            unique=elaborator.assigned(statements).once,
             outer=place.body,
             definition=define,
             use=span,
@@ -463,7 +466,7 @@ class Uses:
             under_if=place.under_if,
         )
         here = place.but(body=body, step=inner_step, target=None, slot="", loops=(), under_if=False)
-        again = self.elaborator.again
+        again = elaborator.again
         begun = again.begin(callee, bound, extra, place, scope)
         found = again.repeat(begun) if begun is not None else None
         if found is not None:

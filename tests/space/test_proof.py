@@ -28,6 +28,7 @@ from nasdsl.language.builder import Limits
 from nasdsl.language.choices import Choices, Made
 from nasdsl.language.elaborate import Elaborator
 from nasdsl.language.modules import Loader, Module, pick_space
+from nasdsl.language.observer import Observer
 from nasdsl.operations import catalogue
 from nasdsl.operations.execute import bind, build_module
 from nasdsl.space import serialize
@@ -296,10 +297,14 @@ def elaborated(elaborator: Elaborator, module: Module) -> Space | NasError:
         return error
 
 
+class WalksAll(Observer):
+    walks_every_use = True
+
+
 def walking_all() -> Elaborator:
     """An elaborator that walks every use, also one that is like an earlier one."""
     elaborator = Elaborator(catalogue(), LIMITS)
-    elaborator.observer = object()
+    elaborator.observer = WalksAll()
     return elaborator
 
 
