@@ -60,7 +60,7 @@ def command(
     """
     from nasdsl import pipeline
     from nasdsl.language.modules import pick_space
-    from nasdsl.language.narrow import Setup, narrow, prepare
+    from nasdsl.language.narrowing import Setup, narrow, prepare
     from nasdsl.operations import catalogue
 
     path = files.find_space(file)

@@ -13,7 +13,7 @@ from nasdsl.exporting.network import Network, all_steps
 from nasdsl.language.builder import Limits
 from nasdsl.language.elaborate import Elaborator
 from nasdsl.language.modules import Loader, Module, pick_space
-from nasdsl.language.narrow import Narrowed, Setup, narrow, prepare
+from nasdsl.language.narrowing import Narrowed, Setup, narrow, prepare
 from nasdsl.operations import catalogue
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space

@@ -243,7 +243,7 @@ def _permitted(space: Space, path: dict[int, int]) -> bool:
     table = space.table
     conditions = [table.equals(v, case, space.arities[v]) for v, case in path.items()]
     support = {v for condition in conditions for v in condition.support()}
-    rules = [rule for rule in space._rules if not support.isdisjoint(rule.support())]
+    rules = [rule for rule in space.rules if not support.isdisjoint(rule.support())]
     together = table.true
     for condition in (*conditions, *rules):
         together = table.both(together, condition)

@@ -186,7 +186,7 @@ def extent(space: Space, terms: list[Diagram]) -> Extent:
         known = grouped.get(key)
         grouped[key] = term if known is None else table.map(_add, known, term)
     merged = list(grouped.values())
-    solver = Solver(table, space.arities, space._rules, merged, budget=20_000)
+    solver = Solver(table, space.arities, space.rules, merged, budget=20_000)
     try:
         low, high = solver.extreme(-1), solver.extreme(1)
     except OverBudget:

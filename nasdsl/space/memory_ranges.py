@@ -326,7 +326,7 @@ class _Extremes:
         if self.left <= 0:
             return None
         space = self.space
-        solver = Solver(space.table, space.arities, space._rules, terms, budget=2_000)
+        solver = Solver(space.table, space.arities, space.rules, terms, budget=2_000)
         try:
             found = solver.extreme(sign)
         except OverBudget:

@@ -140,7 +140,7 @@ class Space:
         return row[0]
 
     @cached_property
-    def _rules(self) -> list[Diagram]:
+    def rules(self) -> list[Diagram]:
         """What makes assignments and genotypes correspond one to one, and every ``require`` over choices."""
         rules = []
         for choice in self.choices:
@@ -156,7 +156,7 @@ class Space:
 
     @cached_property
     def _solver(self) -> Solver:
-        return Solver(self.table, self.arities, self._rules)
+        return Solver(self.table, self.arities, self.rules)
 
     def count(self) -> int:
         """How many architectures there are, exactly: genotypes that satisfy every ``require`` over choices.
@@ -445,7 +445,7 @@ class Space:
 
     def _draw_constrained(self, generator: random.Random) -> Genotype:
         """Choice by choice, each time among the candidates that still leave an architecture."""
-        left = list(self._rules)
+        left = list(self.rules)
         rest = frozenset(range(len(self.arities)))
         assignment: dict[int, int] = {}
         for choice in self.ordered_choices:

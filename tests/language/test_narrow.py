@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from nasdsl import pipeline, resources
 from nasdsl.cli.app import app
 from nasdsl.diagnostics import NasError
-from nasdsl.language import narrow_flat
 from nasdsl.language.builder import Limits
 from nasdsl.language.format import format_file
 from nasdsl.language.modules import pick_space
-from nasdsl.language.narrow import Narrowed, Prepared, Setup, check, count_with, narrow, prepare
+from nasdsl.language.narrowing import Narrowed, Prepared, Setup, flat, narrow, prepare
+from nasdsl.language.narrowing.decisions import Decisions
 from nasdsl.language.parser import parse_text
 from nasdsl.operations import catalogue
 from nasdsl.space.choice import Genotype, Taken
@@ -109,8 +109,7 @@ def test_some_choices_fixed(name: str, share: float) -> None:
     found = or_open_depth(name, fixed)
     if found is None:
         return
-    decided = check(space, fixed)
-    assert found.space.count() == count_with(space, decided) < space.count()
+    assert found.space.count() == Decisions(space, fixed).count() < space.count()
     low, high = found.space.ranges().params, space.ranges().params
     assert high.min <= low.min <= low.max <= high.max
     reads_back(found)
@@ -130,7 +129,7 @@ def test_any_architecture_can_be_written_tensor_by_tensor(name: str) -> None:
     prepared = shipped(name)
     space = prepared.space
     genotype = space.sample(2)
-    text = narrow_flat.write(space, dict(enumerate(space.assignment(genotype))), prepared.declaration)
+    text = flat.write(space, dict(enumerate(space.assignment(genotype))), prepared.declaration)
     found = pipeline.loads(text)
     assert found.count() == 1
     assert found.measure(Genotype({})) == space.measure(genotype)

@@ -7,7 +7,6 @@ the observer that notes it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,8 @@ from nasdsl.language.choices import Candidate
 from nasdsl.language.elaborate import Elaborator
 from nasdsl.language.kinds import Kinds, is_input
 from nasdsl.language.modules import Module
+from nasdsl.language.narrowing.faults import Untraceable
+from nasdsl.language.narrowing.tree import children, repeated
 from nasdsl.language.observer import Observer
 from nasdsl.language.place import Place
 from nasdsl.language.values import Definition, Names, Value
@@ -31,15 +32,6 @@ from nasdsl.space.space import Space
 Key = tuple[str, int, int]
 # For loops around a place, which turn it was.
 Turns = Mapping[Key, int]
-
-
-class Untraceable(Exception):
-    """A choice whose place in the text can't be told apart from another's. ``span`` is where."""
-
-    def __init__(self, reason: str, span: Span | None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.span = span
 
 
 @dataclass(eq=False)
@@ -304,33 +296,6 @@ def trace(
     if found.root is None:
         found.root = Use(None, elaborator.builder.scopes[0])
     return space, found
-
-
-def children(node: syntax.Node) -> Iterator[syntax.Node]:
-    """The nodes directly below a node, in the order of the text."""
-    found: list[syntax.Node] = []
-    for spec in dataclasses.fields(node):
-        value = getattr(node, spec.name)
-        found += [
-            item
-            for item in (value if isinstance(value, tuple) else (value,))
-            if isinstance(item, syntax.Node)
-        ]
-    return iter(sorted(found, key=lambda child: (child.span.start, child.span.end)))
-
-
-def repeated(node: syntax.Node) -> syntax.Expression | None:
-    """The operation that a call of ``repeat`` repeats."""
-    if not isinstance(node, syntax.Call) or not isinstance(node.function, syntax.Name):
-        return None
-    if node.function.name != "repeat":
-        return None
-    named = {argument.name: argument.value for argument in node.arguments if argument.name is not None}
-    positional = [argument.value for argument in node.arguments if argument.name is None]
-    if "f" in named:
-        return named["f"]
-    wanted = 1 if "depth" in named else 2
-    return positional[-wanted] if len(positional) >= wanted else None
 
 
 def _modules(module: Module) -> Iterator[Module]:
