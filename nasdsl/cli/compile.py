@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nasdsl.cli import files, options
+from nasdsl.cli import configuration, files, options
 
 if TYPE_CHECKING:
     from nasdsl.space.space import Space
@@ -53,6 +53,16 @@ def command(
             show_default=False,
         ),
     ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-c",
+            "--config",
+            metavar="KEY=VALUE|FILE",
+            help="With --batch, switches of a search such as optimise.recompute=true. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +81,7 @@ def command(
         nasdsl compile mine.nas --set width=32 --json
         nasdsl compile darts --emit supernet
         nasdsl compile darts --batch 64
+        nasdsl compile darts --batch 64 -c optimise.recompute=true
         nasdsl compile darts -o darts.json
     """
     from nasdsl.report import tables
@@ -96,23 +107,24 @@ def command(
     else:
         description = space.describe()
         if batch is not None:
-            description["step"] = _step(space, batch, free)
+            description["step"] = _step(space, batch, free, config)
         if as_json:
             _print_json(description)
         else:
             tables.show(tables.space_table(description, str(path)))
 
 
-def _step(space: Space, batch: int, free: list[str] | None) -> dict[str, object]:
+def _step(space: Space, batch: int, free: list[str] | None, config: list[str] | None) -> dict[str, object]:
     """What training steps are forecast to take: of the largest of some paths, and of all candidates blended."""
     from nasdsl.supernet.forecast import forecast_mixture, forecast_paths
 
     given = options.parameters(free, option="--free", example="--free T=35")
     sizes = {name: int(value) for name, value in given.items()}
-    blended = forecast_mixture(space, batch=batch, free=sizes)
+    optimise = configuration.optimisations(config)
+    blended = forecast_mixture(space, batch=batch, free=sizes, optimise=optimise)
     return {
         "batch": batch,
-        "path": forecast_paths(space, batch=batch, free=sizes).as_json(),
+        "path": forecast_paths(space, batch=batch, free=sizes, optimise=optimise).as_json(),
         "mixture": None if blended is None else blended.as_json(),
     }
 

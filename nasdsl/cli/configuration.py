@@ -18,6 +18,7 @@ from nasdsl.space.size import Rational, plain
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.searching import SearchSettings
+    from nasdsl.supernet.optimise import Optimisations
     from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.entries import Entry
     from nasdsl.training.recipe import Recipe
@@ -172,6 +173,23 @@ def training_recipe(
         found = found.lasting(epochs)
     ours = [text.removeprefix("training.") for text in assignments if not text.startswith("data.")]
     return override(found, ours)
+
+
+def optimisations(config: Iterable[str] | None) -> Optimisations:
+    """The switches that ``-c`` sets: the table ``optimise`` of files, and entries such as ``optimise.recompute=true``.
+
+    Raises NasError N920 to N923.
+    """
+    from pydantic import create_model
+
+    from nasdsl.searching.optimise import OptimiseSettings, switches
+    from nasdsl.training.config import Config, override, put
+
+    usual = OptimiseSettings()
+    alone: Any = create_model("Alone", __base__=Config, optimise=(OptimiseSettings, usual))
+    entries, assignments = configuration(config)
+    of_files = put(alone(), [entry for entry in entries if entry.key.startswith("optimise.")])
+    return switches(override(of_files, assignments).optimise)
 
 
 def said(context: typer.Context, name: str, config: Iterable[str] | None, otherwise: Any = None) -> Any:

@@ -41,6 +41,8 @@ class Progress:
                 if "proposals" in event:
                     self._proposals = event["proposals"]
                     how += f", then up to {grouped(event['proposals'])} scored"
+                if "optimise" in event:
+                    how += f"; {switches_text(event['optimise'])}"
             self.say(
                 f"searching {event['space']}: {grouped(event['architectures'])} architectures, "
                 f"{event['choices']} choices; {event['strategy']} on {event['task']}, {how}"
@@ -98,6 +100,16 @@ class Progress:
         if self._passing:
             print("\r\033[K", end="", file=self.stream)
             self._passing = False
+
+
+def switches_text(switches: Mapping[str, Any]) -> str:
+    """Optimisations that were set, for people.
+
+    >>> switches_text({"share": False, "recompute": True, "compile": "inductor"})
+    'share off, recompute on, compile inductor'
+    """
+    words = {True: "on", False: "off"}
+    return ", ".join(f"{name} {words.get(value, value)}" for name, value in switches.items())
 
 
 def genotype_text(genotype: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ Events, one JSON object each, all with ``event`` and ``seconds`` since the start
 ``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch,
              ``memory`` {what holds it: bytes} that a step is forecast to take, ``total`` among them;
              without a supernet ``evaluator``, ``evaluations`` (at most), ``score`` (its name), 0 ``epochs``
-             where it is known ``proposals``, how many genotypes are scored at most after the epochs
+             where it is known ``proposals``, how many genotypes are scored at most after the epochs;
+             where any is set ``optimise`` {switch: value}
 ``epoch``    ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
              the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
              (``tau``), ``probabilities`` {choice: [...]},
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasdsl.searching.history import History, Trial
+from nasdsl.searching.optimise import changed
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.space.space import Space
 from nasdsl.supernet.forecast import Forecast
@@ -44,8 +46,9 @@ def start_event(
 ) -> Event:
     """``proposals`` is how many genotypes are scored at most after the epochs, where the strategy knows."""
     epochs = {"epochs": settings.search.epochs, "steps": steps, "memory": memory.as_json()}
-    scored = {} if proposals is None else {"proposals": proposals}
-    return _start(space, task, settings) | epochs | scored
+    scored: Event = {} if proposals is None else {"proposals": proposals}
+    switches = changed(settings.optimise)
+    return _start(space, task, settings) | epochs | scored | ({"optimise": switches} if switches else {})
 
 
 def resume_event(

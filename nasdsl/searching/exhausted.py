@@ -39,8 +39,11 @@ def out_of_memory(
     recipe, has = settings.search, available(device)
     batch, ghosts = recipe.batch, recipe.ghosts
 
-    def takes(parts: int, strategy: str = "") -> int:
-        changed = {"search": recipe.model_copy(update={"ghosts": parts})}
+    def takes(parts: int, strategy: str = "", **switches: bool) -> int:
+        changed = {
+            "search": recipe.model_copy(update={"ghosts": parts}),
+            "optimise": settings.optimise.model_copy(update=switches),
+        }
         chosen = settings.model_copy(update=changed)
         kind = STRATEGIES.find(strategy or settings.strategy)
         options = kind.Options() if strategy else settings.options
@@ -61,6 +64,9 @@ def out_of_memory(
         size = size_text(takes(parts))
         ways.append(f"`-c search.ghosts={parts}` runs a batch in as many parts and takes about {size}")
     ways.append(f"`-c search.batch={max(2, batch // parts)}` takes as much with smaller steps")
+    twice = takes(ghosts, recompute=True)
+    if twice < 0.8 * now and settings.optimise.ride:
+        ways.append(f"`-c optimise.recompute=true` takes about {size_text(twice)} and more time")
     single = takes(ghosts, "random")
     if single < 0.8 * now:
         ways.append(f"a strategy that runs a single path, such as random, takes about {size_text(single)}")

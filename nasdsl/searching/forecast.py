@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nasdsl.searching.optimise import switches
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Path, WeightSharing
 from nasdsl.space.architecture import Architecture
@@ -40,6 +41,7 @@ def forecast_search(space: Space, settings: SearchSettings, task: Task, strategy
             states=STATES.get(recipe.optimizer, 1),
             free=free,
             learns=learns,
+            optimise=switches(settings.optimise),
         )
         for architecture, parts, learns in _paths(space, settings, strategy)
     ]

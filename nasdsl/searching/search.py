@@ -38,6 +38,7 @@ from nasdsl.searching.journal import Journal, Unkept
 from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
 from nasdsl.searching.objectives import constrained, costs_among, expected_cost, with_latencies
+from nasdsl.searching.optimise import is_compilers, not_compiled, usable
 from nasdsl.searching.progress import Progress
 from nasdsl.searching.results import write_results
 from nasdsl.searching.run import Run
@@ -95,7 +96,7 @@ def search(
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
     don't fit (N912, N913, N942, N943, N963, N965, N966), where objectives or constraints make no sense (N510 to N515,
-    N501), where the folder is another run's (N930 to N932), where the loss diverges (N914);
+    N501), where an optimisation can't be had (N968), where the folder is another run's (N930 to N932), where the loss diverges (N914);
     :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     task = task_for(settings.task, settings.data) if task is None else task
@@ -144,6 +145,7 @@ def beginning(
     strategy = make_strategy(space, settings)
     if isinstance(strategy, WeightSharing):
         expected_cost(space, settings, strategy)
+        usable(settings.optimise, device)
         return lambda journal, stop: Search(
             space, task, settings, device, journal, on_event, stop, ranks
         ).run()
@@ -241,6 +243,7 @@ class Search:
             affine=self.strategy.affine,
             batch_norm=batch_norm_policy(settings, self.strategy)[0],
             channels_last=settings.channels_last,
+            optimise=usable(settings.optimise, device),
         )
         self.batches = Minibatches(task, settings, device, carried=self.supernet.has_scans)
         self.scorer = Scorer(
@@ -265,6 +268,8 @@ class Search:
             except Diverged as diverged:
                 self.roll_back(diverged)
             except (MemoryError, RuntimeError) as error:
+                if is_compilers(error):
+                    raise not_compiled(self.settings.optimise, error) from None
                 if not is_out_of_memory(error):
                     raise
                 raise out_of_memory(self.space, self.task, self.settings, self.device, self.made()) from None

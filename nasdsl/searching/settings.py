@@ -9,6 +9,7 @@ from pydantic import Field, create_model
 
 from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.searching.evaluators import EVALUATORS
+from nasdsl.searching.optimise import OptimiseSettings
 from nasdsl.searching.strategy import STRATEGIES
 from nasdsl.training.config import Config, override, put, validated
 from nasdsl.training.data.settings import DataSettings
@@ -99,6 +100,9 @@ class SearchSettings(Config):
         description="what the expected share of the largest cost weighs beside the loss of an architecture step, for each cost among the objectives",
     )
     search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
+    optimise: OptimiseSettings = Field(
+        default=OptimiseSettings(), description="what is done for speed and memory"
+    )
     options: Config = Field(default=Config(), description="the strategy's own options")
     evaluation: Config = Field(default=Config(), description="the evaluator's own options")
     training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")

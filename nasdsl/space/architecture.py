@@ -28,6 +28,9 @@ ZEROS = "zeros"
 """The operation of a step that makes a tensor of zeros: an absent tensor that somebody needs. It reads one step, whose
 batch axis and free dimensions it takes."""
 
+SEGMENT = "segment"
+"""The operation of a :class:`Segment`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -56,6 +59,14 @@ class Step:
     @property
     def shape(self) -> Shape:
         return self.instance.output
+
+
+@dataclass(frozen=True, eq=False)
+class Segment(Step):
+    """``steps`` as one call, of which the backward pass is given the inputs alone: it runs them again. Its output is
+    that of the last."""
+
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

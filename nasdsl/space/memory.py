@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step, given
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Segment, Step, given
 from nasdsl.space.operation import FLOAT, INT, Catalogue, Held, Instance
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Shape
@@ -62,7 +62,7 @@ def step_memory(
     outputs = [left[id] for _, id in architecture.outputs]
     run.backward(
         [
-            (out, run.bytes(architecture.step(id).shape))
+            (out, 2 * run.bytes(architecture.step(id).shape))
             for out, (_, id) in zip(outputs, architecture.outputs, strict=True)
         ]
     )
@@ -98,7 +98,7 @@ class Tensor(NamedTuple):
 
 class _Call(NamedTuple):
     """What the backward pass has to know of a call; ``kept`` are storages, ``more`` bytes besides, ``sizes`` the bytes of
-    the gradient of each input that wants one."""
+    the gradient of each input that wants one, ``again`` the bytes that it takes first to compute anew what wasn't kept."""
 
     output: Tensor
     inputs: tuple[Tensor, ...]
@@ -106,6 +106,7 @@ class _Call(NamedTuple):
     kept: tuple[int, ...]
     more: int
     passes: tuple[bool, ...]
+    again: int
 
 
 @dataclass
@@ -159,6 +160,8 @@ class _Run:
         inputs = [values[id] for id in step.inputs]
         if step.body is not None:
             return self.scan(step.body, step, inputs[0], values)
+        if isinstance(step, Segment):
+            return self.segment(step, inputs)
         held, learns = self.holds(step)
         return self.call(held, step.instance, inputs, learns)
 
@@ -197,6 +200,7 @@ class _Run:
         more: int = 0,
         *,
         passes: Sequence[int] = (),
+        again: int = 0,
     ) -> None:
         """Notes a call for the backward pass, and that it keeps storages."""
         for storage in kept:
@@ -214,8 +218,41 @@ class _Run:
                 tuple(kept),
                 more,
                 tuple(i in passes for i in wanting),
+                again,
             )
         )
+
+    def segment(self, step: Segment, inputs: Sequence[Tensor]) -> Tensor:
+        """Keeps its inputs; what is within is there while it runs, and again in its backward pass."""
+        wants = any(tensor.wants_gradient for tensor in inputs)
+        wants_gradient = wants or any(self.holds(inner)[1] for inner in step.steps)
+        self.peak = max(self.peak, self.live + self.within(step, training=False))
+        output = self.new(self.bytes(step.shape), wants_gradient)
+        if wants_gradient and self.training:
+            sizes = [self.bytes(shape) for shape in step.instance.inputs]
+            kept = [tensor.storage for tensor in inputs]
+            self.record(output, inputs, sizes, kept, again=self.within(step, training=True))
+        return output
+
+    def within(self, segment: Segment, *, training: bool) -> int:
+        """The bytes that a segment takes besides its inputs and the gradient of its output: in a forward pass of which
+        nothing is kept, or where ``training`` in one that is followed by its backward pass."""
+        inner = _Run(self.holds, self.batch, self.free, training)
+        shapes = zip(segment.inputs, segment.instance.inputs, strict=True)
+        values = {id: inner.new(inner.bytes(shape), training) for id, shape in shapes}
+        for tensor in values.values():
+            inner.hold(tensor)
+        given = inner.live
+        output = segment.steps[-1].id
+        inner.steps(segment.steps, {output, *segment.inputs}, values)
+        if training:
+            most = inner.peak
+            inner.drop(values[output])  # nobody reads it the second time
+            inner.peak = inner.live
+            size = inner.bytes(segment.shape)
+            inner.backward([(values[output], size)])
+            inner.peak = max(most, inner.peak - size)
+        return inner.peak - given
 
     def scan(self, body: Body, step: Step, sequence: Tensor, outside: Mapping[int, Tensor]) -> Tensor:
         """A loop over the first axis; elements are views of the sequence, and what each gives is stacked."""
@@ -254,8 +291,8 @@ class _Run:
     # --- backward --------------------------------------------------------------------------------
 
     def backward(self, outputs: Sequence[tuple[Tensor, int]]) -> None:
-        """Gradients go through the calls that were noted, from the last to the first; each call gives back what it
-        kept. Two gradients of one tensor are added up where the first of them is."""
+        """Gradients go through the calls that were noted, from the last to the first, starting with so many bytes for each
+        of the outputs; each call gives back what it kept. Two gradients of one tensor are added up where the first of them is."""
         gradients: dict[int, _Storage] = {}
 
         def give(tensor: Tensor, gradient: _Storage) -> None:
@@ -272,11 +309,13 @@ class _Run:
                 self.live -= gradient.bytes
 
         for tensor, size in outputs:
-            self.take(2 * size)
-            give(tensor, _Storage(2 * size))
+            self.take(size)
+            give(tensor, _Storage(size))
         for call in reversed(self.tape):
             gradient = gradients.pop(call.output.node, None)
             if gradient is not None:
+                self.take(call.again)
+                self.live -= call.again
                 made = []
                 for size, passes in zip(call.sizes, call.passes, strict=True):
                     made.append(gradient if passes else _Storage(size))

@@ -12,7 +12,7 @@ what was given back. That part is no theory but was measured on the CPU (``bench
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 
@@ -74,7 +74,9 @@ def forecast_step(
     weights = FLOAT * space.ranges().supernet_params
     # The gradient of a slice is one of the whole stored weight.
     used = FLOAT * sum(_params(space, owner) for owner in stored)
-    steps = lowered(path, space.catalogue, optimise, partial(_rides, space))
+    # What a compiler keeps of a chain is its own affair, and no more than its operations keep one by one.
+    shown = optimise if optimise.compile is None else replace(optimise, compile=None, in_place=False)
+    steps = lowered(path, space.catalogue, shown, partial(_rides, space))
     of_weights = step_memory(steps, partial(_holds, space.catalogue, optimise, True), batch=batch, free=free)
     of_path = 0
     if learns:
@@ -86,21 +88,35 @@ def forecast_step(
 
 
 def forecast_paths(
-    space: Space, *, batch: int, free: Mapping[str, int] | None = None, draws: int = 16
+    space: Space,
+    *,
+    batch: int,
+    free: Mapping[str, int] | None = None,
+    draws: int = 16,
+    optimise: Optimisations = Optimisations(),  # noqa: B008
 ) -> Forecast:
     """The largest of some paths drawn at random."""
     drawn = {genotype.text: genotype for genotype in space.sample(0, draws)}
-    found = [forecast_step(space, space.architecture(g), batch=batch, free=free) for g in drawn.values()]
+    found = [
+        forecast_step(space, space.architecture(g), batch=batch, free=free, optimise=optimise)
+        for g in drawn.values()
+    ]
     return max(found, key=lambda forecast: forecast.total)
 
 
-def forecast_mixture(space: Space, *, batch: int, free: Mapping[str, int] | None = None) -> Forecast | None:
+def forecast_mixture(
+    space: Space,
+    *,
+    batch: int,
+    free: Mapping[str, int] | None = None,
+    optimise: Optimisations = Optimisations(),  # noqa: B008
+) -> Forecast | None:
     """All candidates blended; None where the space has no mixture."""
     try:
         blended = space.mixture()
     except NasError:
         return None
-    return forecast_step(space, blended, batch=batch, free=free, learns=True)
+    return forecast_step(space, blended, batch=batch, free=free, learns=True, optimise=optimise)
 
 
 def _params(space: Space, owner: int) -> int:

@@ -33,7 +33,7 @@ class Optimisations:
     ``compile``
         A backend of ``torch.compile``, such as ``inductor``: each candidate is compiled by itself, once, whatever
         paths are run (:mod:`nasdsl.supernet.compiled`). Compiling takes from half a minute to minutes and pays in long
-        runs, and on a GPU. It makes no use of ``kernels`` and ``in_place`` inside a candidate.
+        runs, and on a GPU; ``cudagraphs`` records each candidate there, and launches it as one. It makes no use of ``kernels`` and ``in_place`` inside a candidate.
     """
 
     share: bool = True

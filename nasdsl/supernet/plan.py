@@ -19,7 +19,7 @@ from nasdsl.operations.recurrent import (
     on_state,
     with_hidden_dropout,
 )
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Step, given, outside
+from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Segment, Step, given, outside
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.compiled import Chain, Compiler
@@ -29,7 +29,7 @@ from nasdsl.supernet.kernels import fast_norm
 from nasdsl.supernet.mixture import Blend, weighted_sum
 from nasdsl.supernet.node import Node, NodeRun
 from nasdsl.supernet.partial import FIRST, REJOIN, run_of
-from nasdsl.supernet.recompute import Segment, run_segment
+from nasdsl.supernet.recompute import run_segment
 
 Run = Callable[..., Tensor]
 

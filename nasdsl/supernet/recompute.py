@@ -9,25 +9,17 @@ Memory Cost", 2016). Of a mixture's candidates nothing stays but ReLUs and pools
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nasdsl.space.architecture import ZEROS, Architecture, Step, reads
+from nasdsl.space.architecture import SEGMENT, ZEROS, Architecture, Segment, Step, reads
+from nasdsl.space.tensor import Shape
 from nasdsl.supernet.node import Node, NodeRun
-
-SEGMENT = "segment"
-
-
-@dataclass(frozen=True, eq=False)
-class Segment(Step):
-    """A step of operation :data:`SEGMENT`: ``steps``, the last of which is the node that they lead to."""
-
-    steps: tuple[Step, ...] = ()
 
 
 def recompute_segments(architecture: Architecture) -> Architecture:
@@ -51,19 +43,21 @@ def recompute_segments(architecture: Architecture) -> Architecture:
     for step in architecture.steps:
         if step.id in leads_to:
             inside.setdefault(leads_to[step.id], []).append(step)
+    shapes = {step.id: step.shape for step in architecture.steps}
     steps: list[Step] = []
     for step in architecture.steps:
         if step.id not in leads_to:
             steps.append(step)
         elif isinstance(step, Node):
-            steps.append(_segment(step, inside[step.id]) if len(inside[step.id]) > 1 else step)
+            steps.append(_segment(step, inside[step.id], shapes) if len(inside[step.id]) > 1 else step)
     return replace(architecture, steps=tuple(steps))
 
 
-def _segment(node: Node, steps: list[Step]) -> Segment:
+def _segment(node: Node, steps: list[Step], shapes: Mapping[int, Shape]) -> Segment:
     made = {step.id for step in steps}
     inputs = tuple(dict.fromkeys(id for step in steps for id in step.inputs if id not in made))
-    return Segment(node.id, SEGMENT, node.instance, inputs, node.scope, node.name, steps=tuple(steps))
+    instance = replace(node.instance, inputs=tuple(shapes[id] for id in inputs))
+    return Segment(node.id, SEGMENT, instance, inputs, node.scope, node.name, steps=tuple(steps))
 
 
 def run_segment(

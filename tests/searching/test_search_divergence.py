@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from nasdsl import resources
 from nasdsl.diagnostics import NasError
+from nasdsl.pipeline import load
 from nasdsl.searching import Path, search
-from nasdsl.searching.exhausted import is_out_of_memory
+from nasdsl.searching.exhausted import is_out_of_memory, out_of_memory
 from nasdsl.searching.search import Search
 from nasdsl.searching.steps import Steps
 from nasdsl.training.step import Stepper
@@ -145,3 +147,18 @@ def test_out_of_memory_says_what_would_fit(fault: Exception, monkeypatch: pytest
 def test_other_faults_are_not_taken_for_it() -> None:
     assert not is_out_of_memory(RuntimeError("shapes don't agree"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_out_of_memory_says_so_where_candidates_computed_twice_would_take_less() -> None:
+    larger = load(resources.spaces() / "nasbench201.nas", cells=1, size=4, channels=1)
+
+    def help(*assignments: str) -> str:
+        chosen = settings("darts", "search.batch=8192", *assignments)
+        (found,) = out_of_memory(larger, task(), chosen, torch.device("cpu"), 3).diagnostics
+        assert found.help is not None
+        return found.help
+
+    assert "`-c optimise.recompute=true` takes about" in help()
+    assert "recompute" not in help("optimise.recompute=true") and "recompute" not in help(
+        "optimise.ride=false"
+    )

@@ -70,7 +70,11 @@ def measured(supernet: Supernet, inputs: Tensor, **how: Any) -> int:
     return storages.peak
 
 
-@pytest.mark.parametrize("optimise", [PLAIN, Optimisations()], ids=["plain", "optimised"])
+@pytest.mark.parametrize(
+    "optimise",
+    [PLAIN, Optimisations(), Optimisations(recompute=True)],
+    ids=["plain", "optimised", "recomputed"],
+)
 @pytest.mark.parametrize("mixture", [False, True], ids=["path", "mixture"])
 @pytest.mark.parametrize(
     ("name", "parameters"),
