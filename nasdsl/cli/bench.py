@@ -14,7 +14,7 @@ from nasdsl.diagnostics import did_you_mean, failure
 
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
-    from nasdsl.searching.bench_supernet import Outcome
+    from nasdsl.searching.bench_supernet import Listing, Outcome
     from nasdsl.training.tasks import Task
 
 TABULAR = "random_search,regularized_evolution,local_search,reinforce"
@@ -26,7 +26,12 @@ def command(
     file: options.FileArgument,
     table: Annotated[
         Path | None,
-        typer.Option("--table", metavar="CSV", help="What every architecture came to.", show_default=False),
+        typer.Option(
+            "--table",
+            metavar="CSV",
+            help="What every architecture came to: it is searched itself, or on a task the winners are looked up in it.",
+            show_default=False,
+        ),
     ] = None,
     task: options.TaskOption = None,
     data: options.DataOption = None,
@@ -59,8 +64,13 @@ def command(
         ),
     ] = None,
     retrain: Annotated[
-        bool, typer.Option("--retrain/--no-retrain", help="Train each winner from scratch, on a task.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--retrain/--no-retrain",
+            help="Train each winner from scratch, on a task; by default where no table has it.",
+            show_default=False,
+        ),
+    ] = None,
     config: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,6 +95,8 @@ def command(
         ),
     ] = "",
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")] = 0,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = options.Precision.FLOAT32,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
@@ -107,7 +119,8 @@ def command(
     layout of tables (docs/benchmarks.md).
 
     With `--task` each strategy trains a supernet, for the same number of epochs. Told are what the winners come to when
-    they are trained from scratch and, with `--truth`, how well the shared weights rank architectures.
+    they are trained from scratch, or what `--table` has for them, and, with `--truth`, how well the shared weights rank
+    architectures.
 
     Examples:
 
@@ -115,35 +128,43 @@ def command(
         nasdsl bench nasbench201 --table cifar10.csv --strategies random_search,local_search --evaluations 300 -o runs/bench
         nasdsl bench nasbench201 --table cifar10.csv -c regularized_evolution.population=20
         nasdsl bench mine.nas --task digits --strategies random,gdas --epochs 30 --truth table.csv
+        nasdsl bench nasbench201 --data cifar-10-batches-bin --table cifar10.csv --strategies gdas,enas --epochs 50
     """
     on_task = task is not None or data is not None
-    if (table is not None) == on_task:
+    if table is None and not on_task:
         raise failure(
             "N971",
             "strategies are compared on a table or on a task: say which",
             "--table cifar10.csv, or --task digits",
         )
+    from nasdsl.searching.bench_supernet import Listing
+    from nasdsl.searching.table import read_table
     from nasdsl.training.data.settings import DataSettings
+    from nasdsl.training.device import resolve_device
 
     space = options.load_space(file, settings, space_name, limits)
+    columns = {"search": search_column, "report": report_column}
     if on_task:
         of_data = [text for text in config or () if text.startswith("data.")]
         loaded = configuration.task_of(context, of_data, "digits", DataSettings())
         space = options.fit_space(space, loaded, file, settings, space_name, limits, None)
+        listing = None if table is None else Listing.of(read_table(table, space, **columns))
+        own = [text for text in config or () if text not in of_data]
+        everywhere = [f"device={resolve_device(device)}", f"precision={precision.value}"]
         _on_task(
-            space, loaded, strategies or SHARING, [text for text in config or () if text not in of_data],
-            epochs=epochs, seeds=seeds or 3, truth=truth, retrain=retrain, workers=workers,
-            as_json=as_json, output=output,
+            space, loaded, strategies or SHARING, own, everywhere,
+            epochs=epochs, seeds=seeds or 3, truth=truth, listing=listing,
+            retrain=table is None if retrain is None else retrain,
+            workers=workers, as_json=as_json, output=output,
         )  # fmt: skip
         return
     from nasdsl.report import benchmarks
     from nasdsl.searching.bench import bench
-    from nasdsl.searching.table import read_table
 
     assert table is not None
     names = _names(strategies or TABULAR)
     assignments = of_strategies(config, names)
-    read = read_table(table, space, search=search_column, report=report_column)
+    read = read_table(table, space, **columns)
 
     def progress(done: int, all: int) -> None:
         if sys.stderr.isatty():
@@ -170,10 +191,12 @@ def _on_task(
     task: Task,
     strategies: str,
     config: list[str],
+    everywhere: list[str],
     *,
     epochs: int | None,
     seeds: int,
     truth: Path | None,
+    listing: Listing | None,
     retrain: bool,
     workers: int,
     as_json: bool,
@@ -191,6 +214,7 @@ def _on_task(
         settings_for(
             name,
             assignments=[
+                *everywhere,
                 *([f"search.epochs={epochs}"] if epochs is not None else []),
                 *everyone,
                 *(f"options.{text}" for text in own[name]),
@@ -212,6 +236,7 @@ def _on_task(
         seeds=seeds,
         truth=known,
         retrain=retrain,
+        listing=listing,
         workers=workers,
         on_done=progress,
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nasdsl.diagnostics.quantities import grouped
 
 if TYPE_CHECKING:
     from nasdsl.searching.bench import Bench, Summary
-    from nasdsl.searching.bench_supernet import SupernetBench
+    from nasdsl.searching.bench_supernet import Outcome, SupernetBench
 
 
 def as_text(found: Bench) -> str:
@@ -33,39 +35,74 @@ def as_text(found: Bench) -> str:
 
 
 def supernets_as_text(found: SupernetBench) -> str:
-    """The table of supernets: winners trained from scratch, the best mean first, and how well they rank."""
-    wide = max(len("strategy"), *(len(name) for name in found.strategies))
-    head = f"{found.space} on {found.task}: {found.epochs} epochs a supernet, {found.seeds} search seeds"
-    lines = [head, f"winners trained from scratch, {found.metric} on the test part"]
+    """The table of supernets, the best mean of the first column on top."""
+    columns = list(_columns(found))
+    names = {name: found.of(name) for name in found.strategies}
+    order = sorted(names, key=lambda name: -statistics.fmean(columns[0].values(names[name]) or [-math.inf]))
+    rows = [["strategy", *(column.title for column in columns)]]
+    rows += [[name, *(column.cell(names[name]) for column in columns)] for name in order]
+    if found.ceiling is not None:
+        between = {"tau, all": found.ceiling.all, "better half": found.ceiling.better_half}
+        known = (between.get(column.title) for column in columns)
+        rows.append(["two trainings", *("" if tau is None else f"{tau:.2f}" for tau in known)])
+    lines = [*_legend(found), "", *_aligned(rows), ""]
+    lines.append(f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}")
+    return "\n".join(lines) + "\n"
+
+
+def _legend(found: SupernetBench) -> Iterator[str]:
+    yield f"{found.space} on {found.task}: {found.epochs} epochs a supernet, {found.seeds} search seeds"
+    if found.retrained:
+        yield f"winner: trained from scratch, {found.metric} on the test part"
+    if found.listing is not None:
+        yield (
+            f"listed: what {found.listing.table} has for the winner in {found.listing.column} "
+            f"(optimum {found.listing.optimum:.2f})"
+        )
     if found.architectures:
-        lines.append(
-            f"ranking: Kendall's tau-b of the shared weights' {found.metric} with that of "
+        yield (
+            f"tau: Kendall's tau-b of the shared weights' {found.metric} with that of "
             f"{found.architectures} architectures trained from scratch"
         )
-    lines += [
-        "",
-        f"{'strategy':<{wide}}  {'winner':>15}  {'tau, all':>14}  {'better half':>14}  {'CPU s':>6}",
+
+
+@dataclass(frozen=True)
+class _Column:
+    """``of`` gives what an outcome has for it, nan where it has nothing."""
+
+    title: str
+    digits: int
+    of: Callable[[Outcome], float]
+    spread: bool = True
+
+    def values(self, outcomes: Sequence[Outcome]) -> list[float]:
+        return [value for value in map(self.of, outcomes) if not math.isnan(value)]
+
+    def cell(self, outcomes: Sequence[Outcome]) -> str:
+        values = self.values(outcomes)
+        if not self.spread and values:
+            return f"{statistics.fmean(values):.{self.digits}f}"
+        return _spread(values, self.digits)
+
+
+def _columns(found: SupernetBench) -> Iterator[_Column]:
+    if found.listing is not None:
+        yield _Column("listed", 2, lambda o: o.listed)
+    if found.retrained:
+        yield _Column("winner", 4, lambda o: o.test)
+    if found.architectures:
+        yield _Column("tau, all", 2, lambda o: math.nan if o.ranking is None else o.ranking.all)
+        yield _Column("better half", 2, lambda o: math.nan if o.ranking is None else o.ranking.better_half)
+    yield _Column("CPU s" if found.device == "cpu" else "s", 0, lambda o: o.seconds, spread=False)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
     ]
-    rows = []
-    for name in found.strategies:
-        outcomes = found.of(name)
-        tests = [o.test for o in outcomes]
-        rankings = [o.ranking for o in outcomes if o.ranking is not None]
-        seconds = sum(o.seconds for o in outcomes) / len(outcomes)
-        rows.append(
-            (
-                sum(tests) / len(tests),
-                f"{name:<{wide}}  {_spread(tests, 4):>15}  {_spread([r.all for r in rankings], 2):>14}  "
-                f"{_spread([r.better_half for r in rankings], 2):>14}  {seconds:>6.0f}",
-            )
-        )
-    lines += [text for _, text in sorted(rows, key=lambda row: -row[0] if row[0] == row[0] else 0.0)]
-    if found.ceiling is not None:
-        lines.append(
-            f"{'two trainings':<{wide}}  {'':>15}  {found.ceiling.all:>14.2f}  {found.ceiling.better_half:>14.2f}"
-        )
-    lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]
-    return "\n".join(lines) + "\n"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
@@ -74,11 +111,10 @@ def _spread(values: Sequence[float], digits: int) -> str:
     >>> _spread([0.5, 0.7], 2), _spread([0.5], 2), _spread([], 2)
     ('0.60 ± 0.14', '0.50', '-')
     """
-    known = [value for value in values if value == value]
-    if not known:
+    if not values:
         return "-"
-    mean = f"{statistics.fmean(known):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 # --- the plot ------------------------------------------------------------------------------------------

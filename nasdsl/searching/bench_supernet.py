@@ -1,7 +1,7 @@
 """Strategies side by side on a task: the same supernet and budget, several search seeds, in parallel.
 
-Of each search three things are told: what its winner comes to when it is trained from scratch, how well the shared
-weights rank a list of architectures whose worth is known, and the processor time that it took.
+Of each search is told what its winner comes to when it is trained from scratch, or what a table lists for it, how well
+the shared weights rank a list of architectures whose worth is known, and the time that it took.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from nasdsl.operations import catalogue
 from nasdsl.searching.interrupt import stopping
 from nasdsl.searching.journal import Unkept
@@ -23,9 +21,11 @@ from nasdsl.searching.processes import cores, in_processes
 from nasdsl.searching.ranking import Agreement, agreement
 from nasdsl.searching.search import Search, make_strategy
 from nasdsl.searching.settings import SearchSettings, settings_type
+from nasdsl.searching.table import Table
 from nasdsl.space import serialize
 from nasdsl.space.space import Space
 from nasdsl.supernet.alone import Alone
+from nasdsl.training.device import resolve_device
 from nasdsl.training.seeds import derive
 from nasdsl.training.tasks import Task
 from nasdsl.training.train import evaluate, fit
@@ -35,16 +35,35 @@ Truth = Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What a table says of every architecture of the space: one column, by the texts of genotypes."""
+
+    table: str
+    column: str
+    values: Mapping[str, float]
+
+    @staticmethod
+    def of(table: Table) -> Listing:
+        return Listing(table.name, table.report_column, table.report)
+
+    @property
+    def optimum(self) -> float:
+        return max(self.values.values())
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One search. ``shared`` is the winner's metric with the shared weights on the held-out half, ``test`` that of the
-    winner trained from scratch on the test part (nan where it wasn't); ``ranking`` how the shared weights order the
-    architectures of the truth, None without one; ``seconds`` of processor time, training the winner apart."""
+    winner trained from scratch on the test part (nan where it wasn't), ``listed`` what a table says of it (nan without
+    one); ``ranking`` how the shared weights order the architectures of the truth, None without one; ``seconds`` of the
+    search alone: of processor time, or by the clock where it ran on a GPU."""
 
     strategy: str
     seed: int
     genotype: str
     shared: float
     test: float
+    listed: float
     ranking: Agreement | None
     seconds: float
 
@@ -58,6 +77,8 @@ class SupernetBench:
     metric: str
     epochs: int
     seeds: int
+    device: str
+    listing: Listing | None
     architectures: int
     ceiling: Agreement | None
     outcomes: tuple[Outcome, ...]
@@ -71,16 +92,24 @@ class SupernetBench:
     def strategies(self) -> list[str]:
         return list(dict.fromkeys(o.strategy for o in self.outcomes))
 
+    @property
+    def retrained(self) -> bool:
+        """Whether winners were trained from scratch."""
+        return any(not math.isnan(o.test) for o in self.outcomes)
+
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return {
             "space": self.space, "task": self.task, "metric": self.metric, "epochs": self.epochs,
-            "seeds": self.seeds, "architectures": self.architectures,
+            "seeds": self.seeds, "device": self.device, "architectures": self.architectures,
+            "listing": None if self.listing is None else
+            {"table": self.listing.table, "column": self.listing.column, "optimum": self.listing.optimum},
             "ceiling": vars(self.ceiling) if self.ceiling is not None else None,
             "seconds": round(self.seconds, 1), "workers": self.workers,
             "searches": [
                 {**vars(o), "ranking": vars(o.ranking) if o.ranking is not None else None,
-                 "test": None if math.isnan(o.test) else o.test}
+                 "test": None if math.isnan(o.test) else o.test,
+                 "listed": None if math.isnan(o.listed) else o.listed}
                 for o in self.outcomes
             ],
         }  # fmt: skip
@@ -94,6 +123,7 @@ class Setup:
     task: Task
     truth: Truth
     retrain: bool
+    listing: Listing | None
 
     def __call__(self) -> tuple[Space, Setup]:
         return serialize.read(self.space, catalogue()), self
@@ -107,22 +137,27 @@ def bench_supernets(
     seeds: int = 3,
     truth: Truth | None = None,
     retrain: bool = True,
+    listing: Listing | None = None,
     workers: int = 0,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> SupernetBench:
     """Runs each of ``settings`` (one a strategy) with search seeds 0 to ``seeds`` - 1.
 
     ``truth`` is what some architectures came to (:func:`nasdsl.searching.table.read_columns`); with ``retrain`` each
-    winner is trained from scratch as ``settings.training`` says, on the whole training part. Raises what a search does.
+    winner is trained from scratch as ``settings.training`` says, on the whole training part; with ``listing`` it is
+    looked up there. They run where the first of the settings says. Raises what a search does.
     """
     began = time.perf_counter()
     task.check(space)
+    device = resolve_device(settings[0].device)
     for one in settings:
         make_strategy(space, one)
     # As data: the class of settings with a strategy's options is made anew in every process.
-    jobs = [{**one.model_dump(), "seed": seed} for seed in range(seeds) for one in settings]
+    jobs = [
+        {**one.model_dump(), "seed": seed, "device": str(device)} for seed in range(seeds) for one in settings
+    ]
     workers = min(workers or cores(), len(jobs))
-    setup = Setup(serialize.write(space), task, truth or {}, retrain)
+    setup = Setup(serialize.write(space), task, truth or {}, retrain, listing)
     outcomes = []
     for outcome in in_processes(_run, setup, jobs, workers):
         outcomes.append(outcome)
@@ -130,8 +165,8 @@ def bench_supernets(
     names = [one.strategy for one in settings]
     outcomes.sort(key=lambda o: (names.index(o.strategy), o.seed))
     return SupernetBench(
-        space.name, task.name, task.objective.name, settings[0].search.epochs, seeds, len(truth or {}),
-        ceiling(truth or {}), tuple(outcomes), time.perf_counter() - began, workers,
+        space.name, task.name, task.objective.name, settings[0].search.epochs, seeds, str(device), listing,
+        len(truth or {}), ceiling(truth or {}), tuple(outcomes), time.perf_counter() - began, workers,
     )  # fmt: skip
 
 
@@ -147,13 +182,15 @@ def ceiling(truth: Truth) -> Agreement | None:
 def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
     space, about = setup
     settings = settings_type(job["strategy"]).model_validate(job)
-    device = torch.device("cpu") if settings.device == "auto" else torch.device(settings.device)
-    began = time.process_time()
+    device = resolve_device(settings.device)
+    # A processor waits for a GPU; on a CPU others may be at work beside it.
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    began = clock()
     with stopping() as stop:
         task = about.task.to(device)
         search = Search(space, task, settings, device, Unkept(remembers=False), lambda event: None, stop)
         found = search.run()
-    seconds = time.process_time() - began
+    seconds = clock() - began
     ranking = None
     if about.truth:
         texts = list(about.truth)
@@ -165,8 +202,19 @@ def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
     test = math.nan
     if about.retrain:
         network = Alone(space, found.genotype, seed=derive(settings.seed, "weights")).to(device)
-        fit(network, task, settings.training, seed=settings.seed, channels_last=settings.channels_last)
+        fit(
+            network, task, settings.training,
+            seed=settings.seed, precision=settings.precision, channels_last=settings.channels_last,
+        )  # fmt: skip
         test = evaluate(network, task.test, task.objective).metric
+    listed = math.nan if about.listing is None else about.listing.values.get(found.genotype.text, math.nan)
     return Outcome(
-        settings.strategy, settings.seed, found.genotype.text, found.best.metric, test, ranking, seconds
+        settings.strategy,
+        settings.seed,
+        found.genotype.text,
+        found.best.metric,
+        test,
+        listed,
+        ranking,
+        seconds,
     )

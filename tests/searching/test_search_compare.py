@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from nasdsl import pipeline, resources
 from nasdsl.cli.app import app
 from nasdsl.diagnostics import NasError
 from nasdsl.searching.bench_supernet import bench_supernets, ceiling
@@ -43,6 +45,32 @@ def test_a_supernet_bench_tells_winners_and_ranking_and_processes_change_nothing
         assert 0 <= outcome.test <= 1 and outcome.ranking is not None
         assert space.genotype(json.loads(outcome.genotype))
     assert repr(one.ceiling) == repr(ceiling(truth))
+
+
+def test_with_a_table_the_winners_are_looked_up_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = pipeline.load(resources.spaces() / "quickstart.nas")
+    names = [choice.name for choice in space.choices]
+    values: dict[str, float] = {}
+    rows = [",".join([*names, "valid", "test"])]
+    for labels in itertools.product(*(choice.labels for choice in space.choices)):
+        genotype = space.genotype(dict(zip(names, labels, strict=True)))
+        values[genotype.text] = float(len(values))
+        rows.append(",".join([*labels, "0", str(values[genotype.text])]))
+    Path("all.csv").write_text("\n".join(rows))
+    command = ["bench", "quickstart", "--task", "digits", "--table", "all.csv", "--strategies", "random,gdas"]
+    short = ["--epochs", "1", "--seeds", "2", "--workers", "1"]
+    result = CliRunner().invoke(app, [*command, *short, "-o", "kept"], prog_name="nasdsl")
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("kept/bench.json").read_text())
+    assert found["listing"] == {"table": "all.csv", "column": "test", "optimum": 1124.0}
+    assert len(found["searches"]) == 4
+    for search in found["searches"]:
+        assert search["listed"] == values[search["genotype"]]
+        assert search["test"] is None, "what a table has is not trained"
+    assert "listed" in result.stdout and "winner: trained" not in result.stdout
 
 
 def test_the_ceiling_is_the_agreement_of_two_trainings() -> None:
@@ -108,7 +136,8 @@ def test_the_next_command_is_about_the_same_space_and_data(
     ("arguments", "code"),
     [
         (["bench", "quickstart"], "N971"),
-        (["bench", "quickstart", "--task", "digits", "--table", "x.csv"], "N971"),
+        (["bench", "quickstart", "--task", "digits", "--table", "x.csv"], "N945"),
+        (["bench", "quickstart", "--task", "digits", "--device", "cuda:99"], "N900"),
         (["bench", "quickstart", "--task", "digits", "--strategies", "darts"], "N942"),
         (["bench", "quickstart", "--task", "digits", "--truth", "nowhere.csv"], "N945"),
         (["bench", "quickstart", "--task", "digits", "-c", "gdas.nope=1"], "N920"),
