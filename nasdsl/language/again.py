@@ -109,7 +109,7 @@ class Again:
             len(builder.nodes),
             len(builder.scopes),
             elaborator.uses.made,
-            elaborator.turns_taken,
+            elaborator.lists.turns_taken,
             builder.asked,
             elaborator.effects(),
         )
@@ -142,7 +142,7 @@ class Again:
             value,
             called,
             elaborator.uses.made - begun.uses,
-            elaborator.turns_taken - begun.turns,
+            elaborator.lists.turns_taken - begun.turns,
         )
 
     def repeat(self, begun: Begun) -> Value | None:
@@ -164,7 +164,7 @@ class Again:
             node = builder.nodes[begun.inputs[position]]
             node.name = node.name or name
         self.elaborator.uses.made += found.uses
-        self.elaborator.turns_taken += found.turns
+        self.elaborator.lists.turns_taken += found.turns
         return copy.value(found.value)
 
     def _goes_too_far(self, found: Example, begun: Begun) -> bool:
@@ -173,7 +173,7 @@ class Again:
         return (
             found.begun.place.body.nesting < begun.place.body.nesting
             or elaborator.uses.made + found.uses > limits.uses
-            or elaborator.turns_taken + found.turns > limits.length
+            or elaborator.lists.turns_taken + found.turns > limits.length
             or len(self.builder.nodes) + len(found.nodes) > limits.nodes
         )
 

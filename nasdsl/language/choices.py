@@ -134,7 +134,7 @@ class Choices:
                 help="leave it away: candidates are labelled by the loop variable's value, or their position",
             )
         found: list[Candidate] = []
-        for inner, guard, bound in self.elaborator.turns(clauses, names, place):
+        for inner, guard, bound in self.elaborator.lists.turns(clauses, names, place):
             if guard is not self.table.true:
                 fail(
                     "N405",
@@ -341,10 +341,10 @@ class Choices:
         if quantity.low is None:
             return 0, n
         what = "how many are chosen"
-        low = self.elaborator.static_whole(quantity.low, names, place, what)
+        low = self.elaborator.lists.static_whole(quantity.low, names, place, what)
         high = low
         if quantity.high is not None:
-            high = self.elaborator.static_whole(quantity.high, names, place, what)
+            high = self.elaborator.lists.static_whole(quantity.high, names, place, what)
         if low < 0 or high < low:
             text = str(low) if quantity.high is None else f"{low}..{high}"
             fail("N401", f"can't choose {text} of {n} candidates", quantity.span)
@@ -409,7 +409,7 @@ class Choices:
             )
         except Wrong as wrong:
             if not spans or not wrong.nodes:
-                raise self.elaborator.stop(wrong, span, place) from None
+                raise self.elaborator.wrongs.stop(wrong, span, place) from None
             odd = nodes.index(wrong.nodes[-1])
             fail(
                 wrong.code,

@@ -162,7 +162,7 @@ class Forms:
                 e.span,
                 help=f"write `{BUILTINS[name]}`",
             )
-        result: Value = self.elaborator.compute(name, e.span, place, *given)
+        result: Value = self.elaborator.arithmetic.compute(name, e.span, place, *given)
         return result
 
     # --- reductions ------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Forms:
                 continue
             if "axis" in settings:
                 fail("N203", "`axis` of `concat` is given twice", argument.span)
-            settings["axis"] = self.elaborator.static_whole(argument.value, names, place, "an axis")
+            settings["axis"] = self.elaborator.lists.static_whole(argument.value, names, place, "an axis")
         items: list[Value] = []
         guards: list[Diagram] = []
         for value in values:
@@ -234,9 +234,9 @@ class Forms:
             full = self.builder.settings_for(operation, settings, types)
             type = self.builder.infer(operation, types, full, place.guard, list(guards) if chosen else None)
         except Wrong as wrong:
-            raise self.elaborator.stop(wrong, span, place, nodes) from None
+            raise self.elaborator.wrongs.stop(wrong, span, place, nodes) from None
         if self.builder.doubts:
-            self.elaborator.doubt(span, place.body, nodes)
+            self.elaborator.wrongs.doubt(span, place.body, nodes)
         reads = [
             (node, self.table.both(place.guard, guard)) for node, guard in zip(nodes, guards, strict=True)
         ]
@@ -343,7 +343,7 @@ class Forms:
                 here = self.table.both(place.guard, self.table.lift(self.builder.compute("==", depth, leaf)))
                 if not self.elaborator.proof.possible(here):
                     continue
-            found.append(self.elaborator.whole(leaf, e.span, "a depth", least=0))
+            found.append(self.elaborator.lists.whole(leaf, e.span, "a depth", least=0))
         limit = self.elaborator.limits.uses
         if found and max(found) > limit:
             fail(
@@ -505,7 +505,9 @@ class Forms:
                         help="scan with a state of one size, and choose inside the cell",
                     )
             found.append(
-                tuple(self.elaborator.whole(dim, e.span, "a size of the state", least=1) for dim in shape)
+                tuple(
+                    self.elaborator.lists.whole(dim, e.span, "a size of the state", least=1) for dim in shape
+                )
             )
         return found
 
@@ -523,7 +525,10 @@ class Forms:
             "N303",
             f"the state goes in as {type_text(before)} and comes out as {type_text(after)}",
             span,
-            notes=(Note(given, f"goes in as {type_text(before)}"), *self.elaborator.origins([new], span)),
+            notes=(
+                Note(given, f"goes in as {type_text(before)}"),
+                *self.elaborator.wrongs.origins([new], span),
+            ),
             help="a state keeps its shape: set `state = […]` to what the cell gives",
         )
 
@@ -567,7 +572,7 @@ class Forms:
         try:
             type = self.builder.infer(operation, [self.builder.type_of(tensor.node)], settings, place.guard)
         except Wrong as wrong:
-            raise self.elaborator.stop(wrong, e.span, place, [tensor.node, owner]) from None
+            raise self.elaborator.wrongs.stop(wrong, e.span, place, [tensor.node, owner]) from None
         return Tensor(
             self.builder.add(
                 "unembed",

@@ -52,7 +52,7 @@ class Requirements:
         """All choices are made: counts their labels."""
         self._counting = True
         for pending in self._pending:
-            self.elaborator.attempt(
+            self.elaborator.wrongs.attempt(
                 lambda p=pending: self._read(p.condition, p.names, p.place),  # type: ignore[misc]
                 pending.place.body,
             )

@@ -104,9 +104,9 @@ class Uses:
         try:
             value = self._apply(e, names, inputs, place)
         except Wrong as wrong:
-            raise self.elaborator.stop(wrong, e.span, place) from None
+            raise self.elaborator.wrongs.stop(wrong, e.span, place) from None
         if self.builder.doubts:
-            self.elaborator.doubt(e.span, place.body)
+            self.elaborator.wrongs.doubt(e.span, place.body)
         return value
 
     def _apply(self, e: syntax.Expression, names: Names, inputs: list[Value], place: Place) -> Value:
@@ -290,7 +290,7 @@ class Uses:
                 "N202" if len(nodes) < len(operation.inputs) else "N203",
                 f"`{operation.name}` takes {count(len(operation.inputs), 'tensor')}, and {len(nodes)} are given",
                 span,
-                notes=self.elaborator.origins(nodes, span),
+                notes=self.elaborator.wrongs.origins(nodes, span),
                 help="reduce them first, with `sum`, `mean` or `concat`" if len(nodes) > 1 else None,
             )
         return self.primitive(operation.name, nodes, settings, place, span)
@@ -384,9 +384,9 @@ class Uses:
             settings = self.builder.settings_for(operation, given, types)
             type = self.builder.infer(operation, types, settings, place.guard)
         except Wrong as wrong:
-            raise self.elaborator.stop(wrong, span, place, nodes) from None
+            raise self.elaborator.wrongs.stop(wrong, span, place, nodes) from None
         if self.builder.doubts:
-            self.elaborator.doubt(span, place.body, nodes)
+            self.elaborator.wrongs.doubt(span, place.body, nodes)
         return Tensor(self.node(name, [(node, place.guard) for node in nodes], type, settings, place, span))
 
     def node(
@@ -457,7 +457,7 @@ class Uses:
         body = Body(
             scope,
             first=len(self.builder.nodes),
-            unique=elaborator.assigned(statements).once,
+            unique=elaborator.statements.assigned(statements).once,
             outer=place.body,
             definition=define,
             use=span,
@@ -485,7 +485,7 @@ class Uses:
         inputs = [p for p in define.parameters if is_input(p)]
         result: Value | None
         if isinstance(define.body, tuple):
-            result = elaborator.run_body(define.body, bound, place, define.span)
+            result = elaborator.statements.run_body(define.body, bound, place, define.span)
             if result is None:
                 raise Stop(None)
         else:
@@ -808,7 +808,7 @@ class Uses:
                 "N305",
                 f"{name} has {count(len(pattern), 'dimension')}, and the tensor given is {type_text(type)}",
                 span,
-                notes=(*self.elaborator.origins([value.node], span), *declared),
+                notes=(*self.elaborator.wrongs.origins([value.node], span), *declared),
             )
         for e, dim in zip(pattern, type.dims, strict=True):
             if isinstance(e, syntax.Name) and e.name not in bound.own:

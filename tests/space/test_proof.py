@@ -310,7 +310,7 @@ def walking_all() -> Elaborator:
 
 def check_refusal(module: Module, elaborator: Elaborator, error: NasError) -> None:
     """The genotype that a message names breaks, whatever the other choices take."""
-    for stop, _ in elaborator._stops:
+    for stop, _ in elaborator.wrongs.stops:
         assert stop.diagnostic is not None
         if not stop.path and stop.diagnostic.code not in SHAPES:
             continue
