@@ -84,9 +84,9 @@ def command(
     if weights is not None:
         from safetensors.torch import save
 
-        from nasdsl.training.checkpoint import write_whole
+        from nasdsl.training.checkpoint import write_durably
 
-        write_whole(weights, save({n: t.contiguous() for n, t in lifted.network.state_dict().items()}))
+        write_durably(weights, save({n: t.contiguous() for n, t in lifted.network.state_dict().items()}))
     if output is None:
         print(lifted.text, end="")
     else:

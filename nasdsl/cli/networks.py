@@ -99,7 +99,7 @@ def write_network(
     from safetensors.torch import save
 
     from nasdsl.searching.run import source_files, versions
-    from nasdsl.training.checkpoint import write_json, write_whole
+    from nasdsl.training.checkpoint import write_durably, write_json
     from nasdsl.training.config import write_toml
 
     network = trained.network
@@ -118,12 +118,12 @@ def write_network(
         "job": job,
     }
     for name, text in source_files(space).items():
-        write_whole(folder / "space" / name, text.encode())
-    write_whole(folder / WEIGHTS, save(tensors))
+        write_durably(folder / "space" / name, text.encode())
+    write_durably(folder / WEIGHTS, save(tensors))
     write_json(folder / "genotype.json", entries["genotype"])
-    write_whole(folder / "recipe.toml", write_toml(recipe, explained=True).encode())
+    write_durably(folder / "recipe.toml", write_toml(recipe, explained=True).encode())
     curve = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in trained.epochs)
-    write_whole(folder / "epochs.jsonl", curve.encode())
+    write_durably(folder / "epochs.jsonl", curve.encode())
     write_json(folder / NETWORK, entries)
 
 

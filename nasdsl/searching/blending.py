@@ -85,7 +85,7 @@ class Blending:
             for inner in [nested_choices(space, choice)]
             if inner is not None
         }
-        self.zeros = zero_candidates(space)
+        self.zeros = never_mixed(space)
         widths = torch.tensor([len(choice.labels) for choice in space.choices], dtype=torch.long)
         most = max([*widths.tolist(), *self.more_rows()], default=0)
         # [choices, K + 1]: the last column is `none`, where the search adds it.
@@ -246,8 +246,8 @@ class Blending:
         self.steps = rest["steps"]
 
 
-def zero_candidates(space: Space) -> dict[str, frozenset[int]]:
-    """For each choice of one the candidates that give nothing, wherever it is used."""
+def never_mixed(space: Space) -> dict[str, frozenset[int]]:
+    """For each choice of one the candidates that enter no mixture, as they give nothing wherever it is used."""
     there: dict[str, set[int]] = {choice.name: set() for choice in space.choices}
     used: set[str] = set()
     for step in space.mixture().steps:

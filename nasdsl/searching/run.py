@@ -31,7 +31,7 @@ from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
 from nasdsl.searching.settings import CHANGEABLE, SearchSettings
 from nasdsl.space.space import Space
-from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_json, write_whole
+from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_durably, write_json
 from nasdsl.training.config import write_toml
 
 FORMAT = 2
@@ -94,9 +94,9 @@ class Run:
     def _begin(self, config: str, sources: Mapping[str, str]) -> None:
         shutil.rmtree(self.folder / "space", ignore_errors=True)
         for name, text in sources.items():
-            write_whole(self.folder / "space" / name, text.encode())
+            write_durably(self.folder / "space" / name, text.encode())
         # Last, for it says that the folder is a run's.
-        write_whole(self.folder / "config.toml", config.encode())
+        write_durably(self.folder / "config.toml", config.encode())
 
     def _compare(self, config: str, sources: Mapping[str, str]) -> None:
         there = (self.folder / "config.toml").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ class Run:
             old, new = _entries(there), _entries(config)
             differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
             if set(differ) <= CHANGEABLE:
-                write_whole(self.folder / "config.toml", config.encode())
+                write_durably(self.folder / "config.toml", config.encode())
                 differ = []
         if there != config and differ:
             first = next(key for key in differ if key not in CHANGEABLE)
@@ -198,7 +198,7 @@ class Run:
 
     def write(self, name: str, text: str) -> None:
         """A file of the folder, whole or not at all."""
-        write_whole(self.folder / name, text.encode())
+        write_durably(self.folder / name, text.encode())
 
     def close(self) -> None:
         if self._events is not None:

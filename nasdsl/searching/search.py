@@ -39,11 +39,11 @@ from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
 from nasdsl.searching.objectives import constrained, costs_among, expected_cost, with_latencies
 from nasdsl.searching.optimise import is_compilers, not_compiled, usable
-from nasdsl.searching.progress import Progress
 from nasdsl.searching.results import write_results
 from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer, batch_norm_policy
 from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.standing import Standing
 from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import (
     STRATEGIES,
@@ -253,16 +253,16 @@ class Search:
             self.strategy, self.supernet, self.batches, self.scorer, task, settings, device, ranks
         )
         self.history = History()
-        self.progress = Progress()
+        self.standing = Standing()
         self.cadence = Cadence(settings.checkpoint_steps, settings.checkpoint_seconds)
 
     # --- the order of a search -------------------------------------------------------------------
 
     def run(self) -> SearchResult:
-        if self.resume() and not self.progress.done:
-            at = (self.progress.epoch, self.progress.step, len(self.history))
+        if self.resume() and not self.standing.done:
+            at = (self.standing.epoch, self.standing.step, len(self.history))
             self.on_event(resume_event(self.space, self.task, self.settings, *at))
-        while not self.progress.done:
+        while not self.standing.done:
             try:
                 self.go_on()
             except Diverged as diverged:
@@ -277,11 +277,11 @@ class Search:
 
     def go_on(self) -> None:
         """From where the search is to its end."""
-        if not self.progress.started:
+        if not self.standing.started:
             self.begin()
-        while self.progress.epoch < self.settings.search.epochs:
-            self.epoch(self.progress.epoch)
-        while not self.progress.done:
+        while self.standing.epoch < self.settings.search.epochs:
+            self.epoch(self.standing.epoch)
+        while not self.standing.done:
             genotype = self.strategy.propose(self.history)
             if genotype is None:
                 self.end()
@@ -289,7 +289,7 @@ class Search:
                 self.trial(genotype)
 
     def begin(self) -> None:
-        self.progress.started = True
+        self.standing.started = True
         fresh = sharing_strategy(self.space, self.settings)
         memory = forecast_search(self.space, self.settings, self.task, fresh)
         scored = proposals_of(self.strategy)
@@ -299,44 +299,44 @@ class Search:
 
     def epoch(self, epoch: int) -> None:
         """Weight and architecture steps, then rewards, where the strategy has any; from where the epoch was left."""
-        progress, batches = self.progress, self.batches
+        standing, batches = self.standing, self.batches
         reported = self.strategy.start_epoch(epoch, self.settings.search.epochs)
-        if progress.reported is None:  # else the epoch began in another process
-            progress.reported = reported
+        if standing.reported is None:  # else the epoch began in another process
+            standing.reported = reported
         order = batches.order("weights", batches.weights, epoch)
         other = batches.order("architecture", batches.held_out, epoch)
         self.supernet.train()
-        while progress.step < len(order):
-            i = progress.step
+        while standing.step < len(order):
+            i = standing.step
             step = epoch * len(order) + i
             self.steps.start_streams(weights=i == 0, held_out=i % len(other) == 0)
             training, held_out = batches.weights.take(order[i]), batches.held_out.take(other[i % len(other)])
             self.steps.minibatch_step(step, training, held_out, self.rate(step))
-            progress.step += 1
+            standing.step += 1
             self.after_step()
         rewards = self.strategy.reward_steps if isinstance(self.strategy, RewardDriven) else 0
-        while progress.rewarded < rewards:
-            progress.reward += self.steps.reward_step(epoch, progress.rewarded)
-            progress.rewarded += 1
+        while standing.rewarded < rewards:
+            standing.reward += self.steps.reward_step(epoch, standing.rewarded)
+            standing.rewarded += 1
             self.after_step()
         self.close_epoch(self.rate((epoch + 1) * len(order) - 1))
         self.after_step()
 
     def close_epoch(self, rate: float) -> None:
-        progress = self.progress
+        standing = self.standing
         self.ranks.agree(digest=self.steps.weights.digest())
         weights, architecture = self.steps.weights.watch.totals(), self.steps.architecture.totals()
-        about = {"epoch": progress.epoch + 1, "loss": weights.mean_loss, "metric": weights.mean_metric}
+        about = {"epoch": standing.epoch + 1, "loss": weights.mean_loss, "metric": weights.mean_metric}
         if architecture.steps:
             about["architecture_loss"] = architecture.mean_loss
-        if progress.rewarded:
-            about["reward"] = progress.reward / progress.rewarded
+        if standing.rewarded:
+            about["reward"] = standing.reward / standing.rewarded
         self.tell(
             epoch_event(
-                self.space, about | {"lr": rate, **(progress.reported or {})}, self.strategy.probabilities()
+                self.space, about | {"lr": rate, **(standing.reported or {})}, self.strategy.probabilities()
             )
         )
-        progress.next_epoch()
+        standing.next_epoch()
         self.steps.weights.watch.start()
         self.steps.architecture.start()
         self.save()
@@ -357,7 +357,7 @@ class Search:
         best = self.history.best()
         # What is handed out has the winner's statistics, not those of the last that was scored.
         self.scorer.calibrate(best.genotype)
-        self.progress.done = True
+        self.standing.done = True
         self.tell(end_event(best))
         write_results(self.journal, self.space, self.history, self.settings, self.report(best))
         self.save()
@@ -385,7 +385,7 @@ class Search:
     def rate(self, step: int) -> float:
         """The learning rate of a weight step, counted from 0 over the whole search."""
         recipe = self.settings.search
-        return learning_rate(recipe, step, self.batches.steps) * 0.5**self.progress.rollbacks
+        return learning_rate(recipe, step, self.batches.steps) * 0.5**self.standing.rollbacks
 
     def tell(self, event: Event) -> None:
         event["seconds"] = round(time.perf_counter() - self.began, 3)
@@ -412,7 +412,7 @@ class Search:
         """Keeps the state, all of it."""
         tensors, strategy = self.strategy.state()
         state = {
-            "progress": self.progress.as_json(),
+            "progress": self.standing.as_json(),
             "weights": asdict(self.steps.weights.watch.totals()),
             "architecture": asdict(self.steps.architecture.totals()),
             "strategy": strategy,
@@ -426,11 +426,11 @@ class Search:
     def roll_back(self, diverged: Diverged) -> None:
         """Goes back to the state that was kept last, and on from there with half the learning rate. Raises
         ``diverged`` where that isn't wanted, or was done often enough."""
-        count = self.progress.rollbacks + 1
+        count = self.standing.rollbacks + 1
         wanted = self.settings.on_divergence == "rollback" and count <= self.settings.rollbacks
         if not wanted or not self.resume():
             raise diverged
-        self.progress.rollbacks = count
+        self.standing.rollbacks = count
         why = diverged.diagnostics[0].message
         self.tell(rollback_event(count, why, self.made(), 0.5**count))
         self.save()  # else the next divergence would forget this one
@@ -447,15 +447,15 @@ class Search:
         self.steps.architecture.start(state["architecture"])
         self.strategy.restore((under("strategy", tensors), state["strategy"]))
         self.history = History([Trial.from_json(entry) for entry in state["history"]])
-        self.progress = Progress.from_json(state["progress"])
+        self.standing = Standing.from_json(state["progress"])
         return True
 
     def made(self) -> int:
         """Weight steps that were made so far."""
-        return self.progress.epoch * self.batches.steps + self.progress.step
+        return self.standing.epoch * self.batches.steps + self.standing.step
 
     def at(self) -> int:
         """How many steps of any kind were made; checkpoints are named by it."""
         rewards = self.strategy.reward_steps if isinstance(self.strategy, RewardDriven) else 0
-        progress = self.progress
-        return self.made() + progress.epoch * rewards + progress.rewarded + len(self.history) + progress.done
+        standing = self.standing
+        return self.made() + standing.epoch * rewards + standing.rewarded + len(self.history) + standing.done

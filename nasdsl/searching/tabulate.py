@@ -20,7 +20,7 @@ from nasdsl.space import serialize
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet.alone import Alone
-from nasdsl.training.checkpoint import write_whole
+from nasdsl.training.checkpoint import write_durably
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.seeds import derive
 from nasdsl.training.tasks import Task
@@ -77,7 +77,7 @@ def tabulate(
     for row in in_processes(_train, setup, left, workers):
         rows[row.genotype.text] = row
         ordered = [rows[g.text] for g in wanted if g.text in rows]
-        write_whole(path, as_csv(space, ordered).encode())
+        write_durably(path, as_csv(space, ordered).encode())
         on_row(len(ordered), row)
     return len(rows)
 

@@ -23,11 +23,11 @@ FORMAT = 2
 
 
 def write_json(path: Path, value: Any) -> None:
-    """As :func:`write_whole`, for people to read too."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """As :func:`write_durably`, for people to read too."""
+    write_durably(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
     """Writes a file so that a reader, or a restart after a power cut, sees all of it or the one before.
 
     Raises NasError N936 where it can't be written (a full disk).
@@ -57,7 +57,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
     kept = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
     text = json.dumps(state)
     header = {"nasdsl_checkpoint": str(FORMAT), "state": text, "digest": _digest(kept, text)}
-    write_whole(path, save(kept, header))
+    write_durably(path, save(kept, header))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,7 +17,7 @@ from nasdsl import resources
 from nasdsl.diagnostics import NasError
 from nasdsl.pipeline import load, loads
 from nasdsl.searching import Path, search, settings_for
-from nasdsl.searching.blending import Blending, BlendingOptions, zero_candidates
+from nasdsl.searching.blending import Blending, BlendingOptions, never_mixed
 from nasdsl.searching.darts import Darts, DartsOptions, mixed_product, unrolled_gradient
 from nasdsl.searching.drnas import Drnas, DrnasOptions
 from nasdsl.searching.pc_darts import PcDarts, PcDartsOptions
@@ -315,9 +315,9 @@ def test_they_find_what_blends_to_the_target(kind: type[Blending]) -> None:
 
 
 def test_candidates_that_give_nothing_are_known() -> None:
-    assert set(zero_candidates(toy()).values()) == {frozenset({0})}
-    assert set(zero_candidates(small("nasbench201")).values()) == {frozenset({0})}
-    assert set(zero_candidates(small("darts")).values()) == {frozenset()}
+    assert set(never_mixed(toy()).values()) == {frozenset({0})}
+    assert set(never_mixed(small("nasbench201")).values()) == {frozenset({0})}
+    assert set(never_mixed(small("darts")).values()) == {frozenset()}
 
 
 def test_the_architecture_rests_during_warm_up() -> None:

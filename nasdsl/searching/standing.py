@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class Progress:
+class Standing:
     """All that a resumed search needs besides tensors, the strategy's state, the history and the sums of the epoch."""
 
     epoch: int = 0
@@ -35,5 +35,5 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, entries: Mapping[str, Any]) -> Progress:
+    def from_json(cls, entries: Mapping[str, Any]) -> Standing:
         return cls(**entries)
