@@ -2,12 +2,11 @@
 
 This file has the order. What a step does is in :mod:`nasdsl.searching.steps`, what a genotype is worth in
 :mod:`nasdsl.searching.scoring`, what is told in :mod:`nasdsl.searching.events`, where it is kept in
-:mod:`nasdsl.searching.run`.
+:mod:`nasdsl.searching.run`; what it shares with a search without a supernet is in :mod:`nasdsl.searching.record`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,19 +15,15 @@ from pathlib import Path as FilePath
 import torch
 
 from nasdsl.diagnostics import Diagnostic, failure
-from nasdsl.searching.cadence import Cadence
 from nasdsl.searching.degenerate import degenerate
 from nasdsl.searching.evaluated import Evaluated, make_evaluator
 from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.events import (
     Event,
-    end_event,
     epoch_event,
-    page,
     resume_event,
     rollback_event,
     start_event,
-    trial_event,
 )
 from nasdsl.searching.exhausted import is_out_of_memory, out_of_memory
 from nasdsl.searching.forecast import forecast_search
@@ -39,7 +34,7 @@ from nasdsl.searching.kinds import check_kinds
 from nasdsl.searching.minibatches import Minibatches
 from nasdsl.searching.objectives import constrained, costs_among, expected_cost, with_latencies
 from nasdsl.searching.optimise import is_compilers, not_compiled, usable
-from nasdsl.searching.results import write_results
+from nasdsl.searching.record import Record
 from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer, batch_norm_policy
 from nasdsl.searching.settings import SearchSettings
@@ -230,12 +225,10 @@ class Search:
         self.task = task
         self.settings = settings
         self.device = device
-        self.journal = journal
-        self.on_event = on_event
         self.stop = stop
         self.ranks = ranks
-        self.began = time.perf_counter()
         self.strategy = sharing_strategy(space, settings)
+        self.record = Record(space, task, settings, self.strategy, journal, on_event)
         self.supernet = Supernet(
             space,
             seed=derive(settings.seed, "supernet"),
@@ -252,16 +245,18 @@ class Search:
         self.steps = Steps(
             self.strategy, self.supernet, self.batches, self.scorer, task, settings, device, ranks
         )
-        self.history = History()
         self.standing = Standing()
-        self.cadence = Cadence(settings.checkpoint_steps, settings.checkpoint_seconds)
+
+    @property
+    def history(self) -> History:
+        return self.record.history
 
     # --- the order of a search -------------------------------------------------------------------
 
     def run(self) -> SearchResult:
         if self.resume() and not self.standing.done:
             at = (self.standing.epoch, self.standing.step, len(self.history))
-            self.on_event(resume_event(self.space, self.task, self.settings, *at))
+            self.record.on_event(resume_event(self.space, self.task, self.settings, *at))
         while not self.standing.done:
             try:
                 self.go_on()
@@ -293,7 +288,9 @@ class Search:
         fresh = sharing_strategy(self.space, self.settings)
         memory = forecast_search(self.space, self.settings, self.task, fresh)
         scored = proposals_of(self.strategy)
-        self.tell(start_event(self.space, self.task, self.settings, self.batches.steps, memory, scored))
+        self.record.tell(
+            start_event(self.space, self.task, self.settings, self.batches.steps, memory, scored)
+        )
         if self.settings.on_divergence == "rollback":
             self.save()  # what the first epoch goes back to
 
@@ -331,7 +328,7 @@ class Search:
             about["architecture_loss"] = architecture.mean_loss
         if standing.rewarded:
             about["reward"] = standing.reward / standing.rewarded
-        self.tell(
+        self.record.tell(
             epoch_event(
                 self.space, about | {"lr": rate, **(standing.reported or {})}, self.strategy.probabilities()
             )
@@ -343,23 +340,15 @@ class Search:
 
     def trial(self, genotype: Genotype) -> None:
         result = self.scorer.score(genotype, len(self.history))
-        self.history.add(Trial(genotype, result.metric, result.loss))
-        self.tell(trial_event(self.history[-1], len(self.history)))
+        self.record.tell(self.record.add(Trial(genotype, result.metric, result.loss)))
         self.after_step()
 
     def end(self) -> None:
-        if not self.history:
-            raise failure(
-                "N944",
-                f"strategy `{self.settings.strategy}` found no architecture that is in the space",
-                "the `require` statements may leave almost nothing; `nasdsl compile` counts what they leave",
-            )
-        best = self.history.best()
+        best = self.record.winner()
         # What is handed out has the winner's statistics, not those of the last that was scored.
         self.scorer.calibrate(best.genotype)
         self.standing.done = True
-        self.tell(end_event(best))
-        write_results(self.journal, self.space, self.history, self.settings, self.report(best))
+        self.record.end(self.report(best), self.strategy.probabilities())
         self.save()
 
     def report(self, best: Trial) -> str:
@@ -367,8 +356,9 @@ class Search:
             f"With the shared weights the winner has {self.task.objective.name} {best.metric:.4f} and loss "
             f"{best.loss:.4f} on the {len(self.batches.held_out)} examples that the weights were not trained on"
         )
-        told += f", the best of {len(self.history)} that were scored." if len(self.history) > 1 else "."
-        return page(self.space, self.task, self.settings, self.history, self.strategy.probabilities(), told)
+        return told + (
+            f", the best of {len(self.history)} that were scored." if len(self.history) > 1 else "."
+        )
 
     def result(self) -> SearchResult:
         best = self.history.best()
@@ -379,7 +369,7 @@ class Search:
             self.supernet,
             self.strategy.probabilities(),
             self.settings,
-            self.journal.folder,
+            self.record.journal.folder,
         )
 
     def rate(self, step: int) -> float:
@@ -387,17 +377,12 @@ class Search:
         recipe = self.settings.search
         return learning_rate(recipe, step, self.batches.steps) * 0.5**self.standing.rollbacks
 
-    def tell(self, event: Event) -> None:
-        event["seconds"] = round(time.perf_counter() - self.began, 3)
-        self.journal.event(event)
-        self.on_event(event)
-
     # --- stopping, resuming, rolling back --------------------------------------------------------
 
     def after_step(self) -> None:
         """Leaves where somebody asked for it, and keeps the state where it is time to. Of several processes each does
         what any of them wants."""
-        stop, due = self.ranks.agree(self.stop(), self.cadence.due(), digest=self.steps.digest)
+        stop, due = self.ranks.agree(self.stop(), self.record.cadence.due(), digest=self.steps.digest)
         if stop:
             self.leave()
         elif due:
@@ -406,22 +391,18 @@ class Search:
     def leave(self) -> None:
         self.save()
         self.ranks.agree()  # else the first to leave would have the others ended before that is done
-        raise stopped(self.journal.folder)
+        raise stopped(self.record.journal.folder)
 
     def save(self) -> None:
         """Keeps the state, all of it."""
-        tensors, strategy = self.strategy.state()
         state = {
             "progress": self.standing.as_json(),
             "weights": asdict(self.steps.weights.watch.totals()),
             "architecture": asdict(self.steps.architecture.totals()),
-            "strategy": strategy,
-            "history": [trial.as_json() for trial in self.history],
         }
         weights = self.steps.weights.tensors(self.made())
         held_out = prefixed("held_out", self.steps.held_out.tensors(self.ranks))
-        self.journal.save(self.at(), weights | held_out | prefixed("strategy", tensors), state)
-        self.cadence.restart()
+        self.record.save(self.at(), weights | held_out, state)
 
     def roll_back(self, diverged: Diverged) -> None:
         """Goes back to the state that was kept last, and on from there with half the learning rate. Raises
@@ -432,12 +413,12 @@ class Search:
             raise diverged
         self.standing.rollbacks = count
         why = diverged.diagnostics[0].message
-        self.tell(rollback_event(count, why, self.made(), 0.5**count))
+        self.record.tell(rollback_event(count, why, self.made(), 0.5**count))
         self.save()  # else the next divergence would forget this one
 
     def resume(self) -> bool:
         """Takes up what was kept last; says whether there was anything."""
-        found = self.ranks.from_first(self.journal.load())
+        found = self.ranks.from_first(self.record.journal.load())
         if found is None:
             return False
         tensors, state = found
@@ -445,8 +426,7 @@ class Search:
         self.steps.held_out.restore(under("held_out", tensors))
         self.steps.weights.watch.start(state["weights"])
         self.steps.architecture.start(state["architecture"])
-        self.strategy.restore((under("strategy", tensors), state["strategy"]))
-        self.history = History([Trial.from_json(entry) for entry in state["history"]])
+        self.record.restore(found)
         self.standing = Standing.from_json(state["progress"])
         return True
 
