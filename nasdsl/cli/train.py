@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,12 @@ from nasdsl.cli import configuration, errors, files, options
 from nasdsl.diagnostics import Diagnostic, Severity, failure
 
 if TYPE_CHECKING:
+    from nasdsl.cli.networks import SpaceReference
     from nasdsl.cli.trainings import Trainings
     from nasdsl.exporting.network import Network
+    from nasdsl.pipeline import SearchSpace
     from nasdsl.report.progress import Progress
+    from nasdsl.space.choice import Genotype
     from nasdsl.training.recipe import Recipe
     from nasdsl.training.tasks import Task
 
@@ -107,13 +111,11 @@ def command(
         nasdsl train runs/darts --recipe darts_cifar10 --set layers=20 --set width=36 --budget 10h
         nasdsl train quickstart -g "$(nasdsl sample quickstart --seed 3)" -c lr=0.05
     """
-    from nasdsl.cli import finished, jobs, networks, trainings
+    from nasdsl.cli import jobs, trainings
     from nasdsl.report.progress import Progress
-    from nasdsl.training import Recipe, resolve_device
-    from nasdsl.training.data.settings import DataSettings
+    from nasdsl.training import resolve_device
 
     options.use_threads(threads)
-    bounds = options.limits(limits)
     run = Path(what) if Path(what).is_dir() else None
     if run is not None:
         if genotype or space_name:
@@ -122,15 +124,7 @@ def command(
                 f"`{what}` is a run: its space and genotype are those of the run",
                 "leave -g and --space out",
             )
-        found = finished.read_run(run, bounds)
-        changed = options.parameters(settings)
-        reference = found.space.with_parameters(changed)
-        space = reference.load()
-        _can_inherit(weights, bool(changed))
-        ranked = [found.genotype, *(g for g in finished.read_ranked(run) if g != found.genotype)]
-        genotypes = [space.genotype(entries) for entries in ranked[:top]]
-        base = found.settings.training
-        loaded = configuration.task_of(context, config, found.settings.task, found.settings.data)
+        asked = _of_run(context, run, weights, top, settings, config, limits)
     else:
         if weights is Weights.INHERITED or top > 1:
             raise failure(
@@ -138,31 +132,19 @@ def command(
                 f"`{what}` is a space: --top and --weights inherited are for what a run has found",
                 "name the folder of a run",
             )
-        space = options.load_space(what, settings, space_name, limits, config)
-        if genotype is None and space.choices:
-            raise failure(
-                "N988",
-                f"`{space.name}` is a space of {space.count()} architectures: which one?",
-                f'name it with -g, such as -g "$(nasdsl sample {what})"',
-            )
-        loaded = configuration.task_of(context, config, "digits", DataSettings())
-        space = options.fit_space(space, loaded, what, settings, space_name, limits, config)
-        reference = networks.SpaceReference(files.find_space(what), space.name, space.parameters, bounds)
-        genotypes = [space.genotype(networks.read_genotype(genotype or "{}"))]
-        base = Recipe()
-    chosen = configuration.training_recipe(base, recipe=recipe, epochs=epochs, config=config)
+        asked = _of_space(context, what, genotype, settings, space_name, limits, config)
+    chosen = configuration.training_recipe(asked.recipe, recipe=recipe, epochs=epochs, config=config)
     seed = int(configuration.said(context, "seed", config))
     device = str(configuration.said(context, "device", config))
-    task = loaded.name
-    loaded = loaded.to(resolve_device(device))
-    loaded.check(space)
-    loaded = loaded.ordered(space)
-    folder = output or run or Path("runs") / f"{space.name}-{task}-trained-{seed}"
+    loaded = asked.task.to(resolve_device(device))
+    loaded.check(asked.space)
+    loaded = loaded.ordered(asked.space)
+    folder = output or run or Path("runs") / f"{asked.space.name}-{asked.task.name}-trained-{seed}"
     job = jobs.Job(
         folder,
-        reference,
+        asked.reference,
         {},
-        task,
+        asked.task.name,
         loaded.data,
         seed,
         chosen,
@@ -171,30 +153,98 @@ def command(
         run=run if weights is Weights.INHERITED else None,
     )
     alone_in = folder / "network" if run is not None and output is None else folder
-    planned = trainings.plan(job, folder, alone_in, space, genotypes, range(seed, seed + seeds))
+    planned = trainings.plan(job, folder, alone_in, asked.space, asked.genotypes, range(seed, seed + seeds))
     if budget is not None:
         planned = trainings.within_budget(planned, loaded, options.seconds(budget), workers, overwrite)
-        chosen = planned.jobs[0].recipe
     else:
         trainings.make_room(planned, overwrite)
     progress = Progress(indent="")
-    for note in loaded.notes:
-        progress.say(note)
-    progress.metric = loaded.objective.name
-    network = space.network(genotypes[0])
-    _warn_of_what_does_nothing(network, chosen)
-    size = space.measure(genotypes[0])
-    many = f"{len(planned.jobs)} trainings, the first" if not planned.alone else "training one"
-    progress.say(f"{many} of {space.name} on {loaded.name}: {size.params} params, {chosen.epochs} epochs")
-    if len(genotypes) < top:
-        progress.say(f"the run has scored {len(genotypes)} architectures, and all of them are trained")
+    _announce(planned, loaded, top, progress)
     try:
-        kept = _train(planned, loaded, task, workers, progress)
+        kept = _train(planned, loaded, asked.task.name, workers, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; the same command goes on from the last whole epoch (kept in `{folder}`)"
         ) from None
     print(f"the network is in {kept}; next: nasdsl export {what if kept.parent == run else kept}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be trained: architectures of a space, on a task, by a recipe that options may change."""
+
+    reference: SpaceReference
+    space: SearchSpace
+    genotypes: Sequence[Genotype]
+    task: Task
+    recipe: Recipe
+
+
+def _of_run(
+    context: typer.Context,
+    run: Path,
+    weights: Weights,
+    top: int,
+    settings: list[str] | None,
+    config: list[str] | None,
+    limits: list[str] | None,
+) -> Asked:
+    """The winner of a run and the best after it, ``top`` in all where it has so many."""
+    from nasdsl.cli import finished
+
+    found = finished.read_run(run, options.limits(limits))
+    changed = options.parameters(settings)
+    reference = found.space.with_parameters(changed)
+    space = reference.load()
+    _can_inherit(weights, bool(changed))
+    ranked = [found.genotype, *(g for g in finished.read_ranked(run) if g != found.genotype)]
+    genotypes = [space.genotype(entries) for entries in ranked[:top]]
+    task = configuration.task_of(context, config, found.settings.task, found.settings.data)
+    return Asked(reference, space, genotypes, task, found.settings.training)
+
+
+def _of_space(
+    context: typer.Context,
+    what: str,
+    genotype: str | None,
+    settings: list[str] | None,
+    space_name: str | None,
+    limits: list[str] | None,
+    config: list[str] | None,
+) -> Asked:
+    """One architecture of a .nas file, which has to be named where there are several."""
+    from nasdsl.cli import networks
+    from nasdsl.training import Recipe
+    from nasdsl.training.data.settings import DataSettings
+
+    space = options.load_space(what, settings, space_name, limits, config)
+    if genotype is None and space.choices:
+        raise failure(
+            "N988",
+            f"`{space.name}` is a space of {space.count()} architectures: which one?",
+            f'name it with -g, such as -g "$(nasdsl sample {what})"',
+        )
+    task = configuration.task_of(context, config, "digits", DataSettings())
+    space = options.fit_space(space, task, what, settings, space_name, limits, config)
+    reference = networks.SpaceReference(
+        files.find_space(what), space.name, space.parameters, options.limits(limits)
+    )
+    genotypes = [space.genotype(networks.read_genotype(genotype or "{}"))]
+    return Asked(reference, space, genotypes, task, Recipe())
+
+
+def _announce(planned: Trainings, task: Task, top: int, progress: Progress) -> None:
+    """What is about to be trained, and what of it does nothing."""
+    space, genotypes, recipe = planned.space, planned.genotypes, planned.jobs[0].recipe
+    for note in task.notes:
+        progress.say(note)
+    progress.metric = task.objective.name
+    _warn_of_what_does_nothing(space.network(genotypes[0]), recipe)
+    size = space.measure(genotypes[0])
+    many = f"{len(planned.jobs)} trainings, the first" if not planned.alone else "training one"
+    progress.say(f"{many} of {space.name} on {task.name}: {size.params} params, {recipe.epochs} epochs")
+    if len(genotypes) < top:
+        progress.say(f"the run has scored {len(genotypes)} architectures, and all of them are trained")
 
 
 def _train(planned: Trainings, task: Task, name: str, workers: int, progress: Progress) -> Path:
