@@ -221,7 +221,7 @@ class Joint:
             if choice.is_sublist:
                 for space, found, rule in ((a, choice, self._in_first), (b, other, self._in_second)):
                     alone = self._none_of(present)
-                    self._add(self.table.choose(guard, rule(space._valid(found)), alone))
+                    self._add(self.table.choose(guard, rule(space.permitted(found)), alone))
             else:
                 self._equal(guard, self.table.negate(self._none_of(present)))
         for choice in b.choices:

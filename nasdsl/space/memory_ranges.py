@@ -332,7 +332,7 @@ class _Extremes:
         except OverBudget:
             self.left = 0
             return None
-        self.left -= solver._solved + len(terms)
+        self.left -= solver.solved + len(terms)
         return None if found is None else (int(found[0]), found[1])
 
 

@@ -35,21 +35,12 @@ def alternatives(choice: Choice, taken: Taken) -> Iterator[Taken]:
 
 def completed(space: Space, entries: dict[str, Taken], generator: random.Random) -> Genotype:
     """Entries without those whose choices no longer exist, and with what has come to exist drawn at random."""
-    assignment = [0] * len(space.arities)
-    found: dict[str, Taken] = {}
-    for choice in space.ordered_choices:
-        if not choice.guard.at(assignment):
-            continue
-        taken = entries.get(choice.name)
-        if taken is None:
-            taken = space.draw(choice, generator)
-        found[choice.name] = taken
-        if isinstance(taken, str):
-            assignment[choice.variables[0]] = choice.labels.index(taken)
-        else:
-            for label in taken:
-                assignment[choice.variables[choice.labels.index(label)]] = 1
-    return Genotype({choice.name: found[choice.name] for choice in space.choices if choice.name in found})
+
+    def take(choice: Choice) -> Taken:
+        known = entries.get(choice.name)
+        return space.draw(choice, generator) if known is None else known
+
+    return space.taking(take)
 
 
 def neighbours(space: Space, genotype: Genotype, seed: int = 0) -> list[Genotype]:

@@ -24,7 +24,10 @@ class OverBudget(Exception):
 
 
 class Solver:
-    """``terms`` are numbers whose sum is to be made extreme; for counting there are none."""
+    """``terms`` are numbers whose sum is to be made extreme; for counting there are none.
+
+    ``solved`` says how much of the budget was spent, in parts.
+    """
 
     def __init__(
         self,
@@ -40,15 +43,16 @@ class Solver:
         self.terms = tuple(terms)
         self.budget = budget
         self._counts: dict[Any, int] = {}
-        self._solved = 0
+        self.solved = 0
 
     # --- counting ------------------------------------------------------------------------------
 
     def count(self) -> int:
         """How many assignments satisfy the constraints. Raises :class:`OverBudget`."""
-        return self._count_all(self.constraints, frozenset(range(len(self.arities))))
+        return self.count_of(self.constraints, frozenset(range(len(self.arities))))
 
-    def _count_all(self, diagrams: Sequence[Diagram], variables: frozenset[int]) -> int:
+    def count_of(self, diagrams: Sequence[Diagram], variables: frozenset[int]) -> int:
+        """How many assignments of these variables satisfy the diagrams. Raises :class:`OverBudget`."""
         parts, free, possible = self._split(diagrams, variables)
         if not possible:
             return 0
@@ -70,15 +74,15 @@ class Solver:
             variable = min(variables)
             rest = variables - {variable}
             found = sum(
-                self._count_all([self.table.restrict(d, variable, case) for d in diagrams], rest)
+                self.count_of([self.table.restrict(d, variable, case) for d in diagrams], rest)
                 for case in range(self.arities[variable])
             )
             self._counts[key] = found
         return found
 
     def _spend(self) -> None:
-        self._solved += 1
-        if self._solved > self.budget:
+        self.solved += 1
+        if self.solved > self.budget:
             raise OverBudget
 
     def _split(
@@ -151,8 +155,8 @@ class Solver:
             joined = self.table.leaf(0)
             for term in buckets[variable]:
                 joined = self.table.map(_add, joined, term)
-                self._solved += len(joined.support())
-                if self._size(joined) > self.budget or self._solved > 50 * self.budget:
+                self.solved += len(joined.support())
+                if self._size(joined) > self.budget or self.solved > 50 * self.budget:
                     raise OverBudget
             taken_out.append((variable, joined))
             put(
@@ -204,7 +208,7 @@ class Solver:
                     [self.table.restrict(d, variable, case) for d in part_diagrams]
                     for case in range(self.arities[variable])
                 ]
-                weights = [self._count_all(ds, rest) for ds in below]
+                weights = [self.count_of(ds, rest) for ds in below]
                 case = _draw(weights, generator)
                 taken[variable] = case
                 stack.append((below[case], rest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -126,7 +126,7 @@ class Space:
             visit(choice)
         return tuple(ordered)
 
-    def _valid(self, choice: Choice) -> Diagram:
+    def permitted(self, choice: Choice) -> Diagram:
         """Where a sub-list takes a permitted number of candidates."""
         if choice.low is None or choice.high is None:
             return self.table.true
@@ -144,7 +144,7 @@ class Space:
         """What makes assignments and genotypes correspond one to one, and every ``require`` over choices."""
         rules = []
         for choice in self.choices:
-            valid = self._valid(choice)
+            valid = self.permitted(choice)
             alone = self.table.true
             if choice.guard is not self.table.true:
                 for variable in choice.variables:
@@ -405,19 +405,22 @@ class Space:
 
     def _existing(self, drawn: Mapping[str, Taken]) -> Genotype:
         """Of what was drawn for every choice, the part whose choices exist."""
+        return self.taking(lambda choice: drawn[choice.name])
+
+    def taking(self, take: Callable[[Choice], Taken]) -> Genotype:
+        """Choice by choice what ``take`` says; it is asked for those alone that exist, after what was taken before."""
         assignment = [0] * len(self.arities)
-        kept = set()
+        found: dict[str, Taken] = {}
         for choice in self.ordered_choices:
             if not choice.guard.at(assignment):
                 continue
-            kept.add(choice.name)
-            taken = drawn[choice.name]
+            taken = found[choice.name] = take(choice)
             if isinstance(taken, str):
                 assignment[choice.variables[0]] = choice.labels.index(taken)
             else:
                 for label in taken:
                     assignment[choice.variables[choice.labels.index(label)]] = 1
-        return Genotype({c.name: drawn[c.name] for c in self.choices if c.name in kept})
+        return Genotype({choice.name: found[choice.name] for choice in self.choices if choice.name in found})
 
     def draw(self, choice: Choice, generator: random.Random) -> Taken:
         """What a choice takes, each that its bounds permit as likely as any other."""
@@ -454,7 +457,7 @@ class Space:
                 options = []
                 for case in range(self.arities[variable]):
                     below = [self.table.restrict(d, variable, case) for d in left]
-                    count = self._solver._count_all(below, rest)
+                    count = self._solver.count_of(below, rest)
                     if count:
                         # Members of a sub-list are no choices of their own: weigh them by what they leave.
                         options.append((case, below, count if choice.is_sublist else 1))

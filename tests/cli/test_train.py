@@ -49,11 +49,6 @@ def done(*arguments: object) -> str:
     return out
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a space, and the run of a short search in it."""

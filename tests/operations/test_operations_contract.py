@@ -18,10 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasdsl.operations import catalogue, torch_code
 from nasdsl.operations.example import Example, decide
-from nasdsl.operations.execute import bind, build_module, write_call, write_module
+from nasdsl.operations.execute import bind, build_module
 from nasdsl.space.operation import Instance, Operation, ShapeError
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Shape
+from tests.operations.written import write_call, write_module
 
 CATALOGUE = catalogue(plugins=False)
 OPERATIONS = [pytest.param(operation, id=name) for name, operation in CATALOGUE.items()]

@@ -12,10 +12,11 @@ from torch import nn
 
 from nasdsl.operations import catalogue, torch_code
 from nasdsl.operations.example import decide
-from nasdsl.operations.execute import bind, build_module, is_torch, resolve, write_call, write_module
+from nasdsl.operations.execute import bind, build_module, is_torch, resolve
 from nasdsl.space.operation import TorchCall
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Shape
+from tests.operations.written import write_call, write_module
 
 CATALOGUE = catalogue(plugins=False)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from nasdsl.pipeline import loads
+from nasdsl import resources
+from nasdsl.pipeline import load, loads
 from nasdsl.searching import STRATEGIES, SearchSettings, settings_for
 from nasdsl.searching.strategy import trains_supernet
 from nasdsl.space.space import Space
@@ -43,6 +44,12 @@ QUICK = {
 @cache
 def space() -> Space:
     return loads(SOURCE)
+
+
+@cache
+def shipped(name: str, **parameters: int) -> Space:
+    """A space that ships."""
+    return load(resources.spaces() / f"{name}.nas", **parameters)
 
 
 @cache

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nasdsl import resources
-from nasdsl.pipeline import load, loads
+from nasdsl.pipeline import loads
 from nasdsl.searching import Path, search, settings_for
 from nasdsl.searching.absent import zero_candidates
 from nasdsl.searching.advantage import Advantage, AdvantageOptions
@@ -20,16 +17,7 @@ from nasdsl.searching.gdas import Sample
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from tests.searching import fixture
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@cache
-def shipped(name: str, **parameters: int) -> Space:
-    return load(FilePath(resources.spaces()) / f"{name}.nas", **parameters)
+from tests.searching.small import shipped
 
 
 def strategy(space: Space | None = None, seed: int = 0, **options: Any) -> Advantage:

@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasdsl import resources
-from nasdsl.pipeline import load, loads
+from nasdsl.pipeline import loads
 from nasdsl.searching import STRATEGIES, Interrupted, Path, search, settings_for
 from nasdsl.searching.enas import Enas, EnasOptions, OneOf, Subset, input_choices, skip_divergence
 from nasdsl.searching.history import History, Trial
@@ -29,16 +28,7 @@ from nasdsl.training.split import Split
 from nasdsl.training.tasks import Task, classification
 from nasdsl.training.train import Evaluation
 from tests.searching import fixture
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@cache
-def shipped(name: str, **parameters: int) -> Space:
-    return load(FilePath(resources.spaces()) / f"{name}.nas", **parameters)
+from tests.searching.small import shipped
 
 
 @cache

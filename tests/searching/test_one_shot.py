@@ -6,16 +6,13 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nasdsl import resources
-from nasdsl.pipeline import load, loads
+from nasdsl.pipeline import loads
 from nasdsl.searching import Path, sample_connected, search, settings_for
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.one_shot import OneShot, OneShotOptions
@@ -33,16 +30,7 @@ from nasdsl.supernet.superposition import (
 from nasdsl.training.step import Pass, part_of
 from nasdsl.training.tasks import Split, classification
 from tests.searching import fixture
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@cache
-def shipped(name: str, **parameters: int) -> Space:
-    return load(FilePath(resources.spaces()) / f"{name}.nas", **parameters)
+from tests.searching.small import shipped
 
 
 def strategy(space: Space | None = None, seed: int = 0, **options: Any) -> OneShot:

@@ -6,16 +6,14 @@ import copy
 import math
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nasdsl import resources
 from nasdsl.diagnostics import NasError
-from nasdsl.pipeline import load, loads
+from nasdsl.pipeline import loads
 from nasdsl.searching import Path, search, settings_for
 from nasdsl.searching.blending import Blending, BlendingOptions, never_mixed
 from nasdsl.searching.darts import Darts, DartsOptions, mixed_product, unrolled_gradient
@@ -28,6 +26,7 @@ from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.supernet.partial import partial_channels
 from nasdsl.training.tasks import Classification, Shape, Split, Task
+from tests.searching.small import shipped
 
 TOY = """
 space toy() {
@@ -41,19 +40,9 @@ space toy() {
 X = torch.tensor([[0.7], [-1.3]], dtype=torch.float64)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def toy() -> Space:
     return loads(TOY)
-
-
-@cache
-def shipped(name: str, **parameters: int) -> Space:
-    return load(FilePath(resources.spaces()) / f"{name}.nas", **parameters)
 
 
 def small(name: str) -> Space:

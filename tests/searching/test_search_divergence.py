@@ -20,11 +20,6 @@ from nasdsl.training.step import Stepper
 from tests.searching.small import assert_same_run, events, settings, space, task
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def too_fast(monkeypatch: pytest.MonkeyPatch, step: int, largest: float) -> None:
     """Weight steps from the given one on are poisoned while the learning rate is above ``largest``."""
     original = Stepper.step

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nasdsl import resources
-from nasdsl.pipeline import load, loads
+from nasdsl.pipeline import loads
 from nasdsl.searching import Path, is_connected
 from nasdsl.searching.contract import small_space
 from nasdsl.searching.gdas import Gdas, GdasOptions, nested_choices, within_bounds
@@ -22,6 +20,7 @@ from nasdsl.supernet import Supernet
 from nasdsl.supernet.gates import multiply
 from nasdsl.supernet.plan import Context
 from tests.searching import fixture
+from tests.searching.small import shipped
 
 TOY = """
 space toy() {
@@ -35,19 +34,9 @@ space toy() {
 X = torch.tensor([[0.7], [-1.3]], dtype=torch.float64)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def toy() -> Space:
     return loads(TOY)
-
-
-@cache
-def shipped(name: str, **parameters: int) -> Space:
-    return load(FilePath(resources.spaces()) / f"{name}.nas", **parameters)
 
 
 def strategy(space: Space, seed: int = 0, **options: Any) -> Gdas:

@@ -26,11 +26,6 @@ from nasdsl.training.seeds import generator
 from nasdsl.training.tasks import Task, load_task, stratified
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def space() -> Space:
     return load(Path(resources.spaces()) / "quickstart.nas")

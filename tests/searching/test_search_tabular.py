@@ -29,11 +29,6 @@ TABULAR = ["local_search", "nsga2", "random_search", "regularized_evolution", "r
 Score = Callable[[Genotype], float]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def space() -> Space:
     return load(Path(resources.spaces()) / "nasbench201.nas")

@@ -23,7 +23,6 @@ RNN = {"hidden": 6, "embed": 6, "nodes": 2, "vocab": 7}
 def test_a_run_stopped_within_an_epoch_ends_as_one_that_was_not(
     strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.set_num_threads(1)
     space = load(Path(resources.spaces()) / "darts_rnn.nas", **RNN)
     quick: dict[str, tuple[str, ...]] = {
         "enas": ("options.updates=1", "options.samples=2", "options.hidden=4", "options.candidates=2"),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nasdsl import resources
-from nasdsl.pipeline import load, loads
+from nasdsl.pipeline import loads
 from nasdsl.searching import search, settings_for
 from nasdsl.searching.contract import small_space, small_task
 from nasdsl.searching.history import History, Trial
@@ -24,16 +21,7 @@ from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.supernet.batchnorm import norms as norms_of
 from nasdsl.training.train import Evaluation
 from tests.searching import fixture
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@cache
-def shipped(name: str, **parameters: int) -> Space:
-    return load(FilePath(resources.spaces()) / f"{name}.nas", **parameters)
+from tests.searching.small import shipped
 
 
 def strategy(space: Space | None = None, seed: int = 0, **options: Any) -> Spos:

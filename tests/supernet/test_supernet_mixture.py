@@ -28,11 +28,6 @@ TINY: dict[str, dict[str, int]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def shipped(name: str) -> Space:
     return load(Path(resources.spaces()) / f"{name}.nas", **TINY.get(name, {}))

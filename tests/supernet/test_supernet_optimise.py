@@ -39,11 +39,6 @@ SWITCHES = {
 } | {"all": ALL, "all and recompute": replace(ALL, recompute=True)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def shipped(name: str) -> Space:
     return load(Path(resources.spaces()) / f"{name}.nas", **TINY.get(name, {}))

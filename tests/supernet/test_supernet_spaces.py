@@ -37,11 +37,6 @@ SMALL = {
 SHIPPED = sorted(path.stem for path in resources.spaces().glob("*.nas"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def space_named(name: str) -> Space:
     return load(Path(resources.spaces()) / f"{name}.nas", **SMALL.get(name, {}))

@@ -21,11 +21,6 @@ from nasdsl.training.optimizers import clip_gradients, make_optimizer
 from nasdsl.training.recipe import Recipe
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @cache
 def space() -> Space:
     return load(Path(resources.spaces()) / "nasbench201.nas", width=3, cells=1, size=8)

@@ -18,11 +18,6 @@ from nasdsl.training.tasks import Classification, Task, classification
 from nasdsl.training.train import evaluate, fit
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def rates(recipe: Recipe, steps: int) -> list[float]:
     """At the start of each epoch, and after the last step."""
     return [learning_rate(recipe, epoch * steps, steps) for epoch in range(recipe.epochs)]

@@ -15,11 +15,6 @@ from nasdsl.training.tasks import Classification, Task, classification
 from nasdsl.training.train import evaluate, fit
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def task() -> Task:
     random = generator(0)
