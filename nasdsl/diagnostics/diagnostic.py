@@ -73,18 +73,6 @@ class Findings:
     ) -> None:
         self.add(Diagnostic(code, message, span, label, notes, help))
 
-    def warning(
-        self,
-        code: str,
-        message: str,
-        span: Span | None,
-        *,
-        label: str = "",
-        notes: tuple[Note, ...] = (),
-        help: str | None = None,
-    ) -> None:
-        self.add(Diagnostic(code, message, span, label, notes, help, Severity.WARNING))
-
     def add(self, diagnostic: Diagnostic) -> None:
         # A cell used in ten places would say the same thing ten times.
         if diagnostic not in self.diagnostics:

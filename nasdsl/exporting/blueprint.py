@@ -540,6 +540,8 @@ class _Walker:
                     self.walk(turn, f"{here}." if is_single(plan, pattern) else f"{here}.{index}.")
 
     def note_borrowed(self, plans: Sequence[Plan]) -> None:
+        """Notes where a class reads weights that another part of it holds (``unembed``). Raises NasError N953 where they
+        are in no part of the network."""
         for plan in plans:
             prefix = self.prefixes.get(plan.pattern, "")
             for _, item in walk(plan.pattern.items):

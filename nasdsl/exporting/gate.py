@@ -105,7 +105,10 @@ def _as_tuple(outputs: Any) -> Outputs:
 
 
 def check_source(job: Job) -> float:
-    """Runs ``model.py`` with ``weights.safetensors`` where nasdsl can't be imported. Must agree bit for bit."""
+    """Runs ``model.py`` with ``weights.safetensors`` where nasdsl can't be imported. Must agree bit for bit.
+
+    Raises NasError N950 where it fails, or gives other numbers.
+    """
     from safetensors.torch import load_file, save_file
 
     network, folder, cases = job.network, job.folder, job.cases
@@ -226,7 +229,7 @@ def check_outputs(job: Job, form: str, module: nn.Module) -> float:
 
 
 def check_weights(job: Job, path: Path) -> float:
-    """Reads a safetensors file back. Its tensors must be the network's."""
+    """Reads a safetensors file back. Raises NasError N950 where its tensors are not the network's."""
     from safetensors.torch import load_file
 
     found, right = load_file(path), job.network.state_dict()

@@ -220,6 +220,7 @@ class _Finder:
             self.readers[id].add(OUTSIDE)
 
     def find(self) -> Structure:
+        """The structure. Raises NasError N951 for an architecture without steps."""
         steps = [step for step in self.steps if step.operation != "input"]
         inputs = [self.architecture.step(id) for id in self.architecture.inputs]
         everything = [*inputs, *steps]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 class Arithmetic:
+    """Operators. What an operator can't take raises Stop with its place."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.builder = elaborator.builder
@@ -122,7 +124,7 @@ class Arithmetic:
         return type(left) is type(right) and left == right
 
     def settled(self, name: str, place: Place, *operands: Any) -> Any:
-        """Computes on numbers that may rest on choices; what is the same in every architecture here is no longer chosen."""
+        """Computes on numbers that may rest on choices; what is the same in every architecture is no longer chosen."""
         return self.builder.settled(self.builder.compute(name, *operands), place.guard)
 
     def compute(self, name: str, span: Span, place: Place, *operands: Value) -> Any:

@@ -235,6 +235,8 @@ ARITHMETIC: Mapping[str, Callable[..., Any]] = {
 
 @dataclass(eq=False)
 class GraphBuilder:
+    """The space graph so far: ``nodes`` and what each ``reads``, the ``scopes`` that they stand in, the ``choices``."""
+
     catalogue: Catalogue
     limits: Limits = field(default_factory=Limits)
     table: BoundedDiagrams = field(default_factory=BoundedDiagrams)
@@ -369,6 +371,7 @@ class GraphBuilder:
         return readable(self.choices)
 
     def finished_choices(self) -> tuple[Choice, ...]:
+        """The choices under the names that people read, in the order in which they were made."""
         names = self.names()
         return tuple(
             Choice(

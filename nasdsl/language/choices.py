@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 class Candidate(NamedTuple):
+    """One way of a choice: its label, and its expression with what names mean in it."""
+
     label: str
     value: syntax.Expression
     names: Names
@@ -38,6 +40,8 @@ class Made(NamedTuple):
 
 
 class Choices:
+    """Makes choices while one space is elaborated."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.builder = elaborator.builder

@@ -4,10 +4,10 @@ The elaborator walks the tree with a :class:`~nasdsl.language.place.Place` in ha
 stands in, what the next choice would be called. An operation expression is not evaluated but kept as a template and
 walked at each use, which is why every use of an ``op`` makes its own choices.
 
-This file has the order, the names and the expressions. ``interface.py`` holds the parameters, inputs and outputs of a
-space, ``statements.py`` what stands in bodies; ``lists.py`` and ``arithmetic.py`` compute, ``choices.py`` makes choices,
-``uses.py`` applies operations, ``forms.py`` holds ``repeat``, ``sum`` and the like, ``requirements.py`` what stands after
-``require``. What goes wrong is kept by ``wrongs.py`` to the end.
+This file has the order, the names and the expressions. ``interface.py`` holds the parameters, inputs and outputs of
+a space, ``statements.py`` what stands in bodies; ``lists.py`` and ``arithmetic.py`` compute, ``choices.py`` makes
+choices, ``uses.py`` applies operations, ``forms.py`` holds ``repeat``, ``sum`` and the like, ``requirements.py`` what
+stands after ``require``. What goes wrong is kept by ``wrongs.py`` to the end.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ _PARAMETERS = {"repeat": ("f", "depth"), "scan": ("f", "state")}
 
 
 class Forms:
+    """Uses of the language's own forms while one space is elaborated."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.builder = elaborator.builder

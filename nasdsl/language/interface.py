@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 class Interface:
+    """Reads the head of one space, its inputs, and what it returns."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.builder = elaborator.builder

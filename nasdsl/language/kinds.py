@@ -320,6 +320,7 @@ def holds_tensors(value: Value) -> bool:
 
 
 def input_names(callee: Value) -> Sequence[str]:
+    """What an operation calls its inputs; nothing where it names none."""
     if isinstance(callee, Primitive):
         return callee.operation.inputs
     if isinstance(callee, Definition):

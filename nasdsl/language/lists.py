@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 class Lists:
+    """Makes and reads lists while one space is elaborated; ``turns_taken`` counts the turns of all loops so far."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.table = elaborator.builder.table
@@ -192,7 +194,7 @@ class Lists:
         return self.static_whole(e, names, place, "an index")
 
     def static_whole(self, e: syntax.Expression, names: Names, place: Place, what: str) -> int:
-        """The value of an expression that has to be a whole number in every architecture; ``what`` it is, for messages."""
+        """A whole number that is the same in every architecture; ``what`` it is, for messages."""
         value = self.elaborator.evaluate(e, names, place.bare())
         if isinstance(value, Diagram):
             fail(

@@ -45,7 +45,7 @@ class Observer:
         scope: Scope,
         span: Span,
     ) -> None:
-        """A use of a definition, before its arguments are bound. ``scope`` is its own; the others say where it stands."""
+        """A use of a definition, before its arguments are bound. ``scope`` is its own; the rest says where it stands."""
 
     def use_bound(self, scope: Scope) -> None:
         """The arguments and defaults of the use with this scope are bound; its body comes next."""

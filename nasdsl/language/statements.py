@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 class Statements:
+    """Runs bodies while one space is elaborated: the space's own, and those of its definitions."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.builder = elaborator.builder

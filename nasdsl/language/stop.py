@@ -44,6 +44,7 @@ def fail(
     help: str | None = None,
     for_good: bool = False,
 ) -> NoReturn:
+    """Stops what is being elaborated with a diagnostic; ``for_good`` all of it, where going on would only say more."""
     raise Stop(Diagnostic(code, message, span, label, notes, help), for_good=for_good)
 
 

@@ -52,6 +52,8 @@ _TYPES = {
 
 
 class Uses:
+    """Applies operations while one space is elaborated; ``made`` counts the uses so far."""
+
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.builder = elaborator.builder

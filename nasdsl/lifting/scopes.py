@@ -24,6 +24,7 @@ class Scope:
     outputs: tuple[Call, ...] = ()
 
     def calls(self) -> Iterator[Call]:
+        """All calls in it, those of scopes within it among them."""
         for item in self.items:
             if isinstance(item, Scope):
                 yield from item.calls()

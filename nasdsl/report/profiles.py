@@ -44,6 +44,7 @@ def profile_lines(profiles: Sequence[Profile]) -> Iterator[str]:
 
 
 def operator_lines(profile: Profile) -> Iterator[str]:
+    """The kinds of operators that take longest, a line each in milliseconds, and the rest on one."""
     yield f"{profile.file}: {'operator':<24}{'calls':>7}{'ms':>10}{'share':>8}"
     margin = " " * (len(profile.file) + 2)
     for one in profile.operators[:OPERATORS]:

@@ -175,7 +175,10 @@ def _run_group(setup: tuple[Space, Table, int], group: tuple[str, tuple[str, ...
 
 
 def run_one(strategy: Strategy, table: Table, evaluations: int, name: str, seed: int) -> Outcome:
-    """One search. Every proposal counts as an evaluation, also one that was made before."""
+    """One search. Every proposal counts as an evaluation, also one that was made before.
+
+    Raises NasError N944 where nothing is proposed, N946 where the table has no row for what is.
+    """
     history = History()
     best: Trial | None = None
     incumbents: list[float] = []
@@ -197,6 +200,7 @@ def run_one(strategy: Strategy, table: Table, evaluations: int, name: str, seed:
 
 
 def summarise(name: str, outcomes: Sequence[Outcome], optimum: float, evaluations: int) -> Summary:
+    """What the seeds of one strategy came to: means and standard deviations, at the end and after each evaluation."""
     # A strategy that ended early keeps its winner.
     curves = [o.incumbents + (o.report,) * (evaluations - len(o.incumbents)) for o in outcomes]
     by_evaluation = list(zip(*curves, strict=True))

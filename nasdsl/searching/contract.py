@@ -135,6 +135,7 @@ class Landscape:
         }
 
     def loss(self, path: Path) -> Tensor:
+        """The loss of what a path runs, a scalar in float64."""
         total = torch.zeros((), dtype=torch.float64)
         for name, numbers in self.numbers.items():
             weights = path.gates.get(name)

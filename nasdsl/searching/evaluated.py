@@ -111,6 +111,7 @@ class Evaluated:
         return self.evaluator.budget
 
     def trial(self, genotype: Genotype) -> None:
+        """Scores a genotype; what was scored before with the same budget is not scored again."""
         budget = self.next_budget()
         known = self.history.found(genotype, budget)
         if known is None:

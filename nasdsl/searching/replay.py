@@ -42,6 +42,7 @@ class Replaying:
         """Learns from the trial of that number, counted from 0."""
 
     def next(self, history: History) -> Genotype | None:
+        """What to try next, once it was told of the whole history; None ends the search."""
         raise NotImplementedError
 
     def propose(self, history: History) -> Genotype | None:

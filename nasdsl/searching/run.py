@@ -138,6 +138,7 @@ class Run:
     # --- events ----------------------------------------------------------------------------------
 
     def event(self, event: Mapping[str, Any]) -> None:
+        """Adds a line to ``events.jsonl``. Raises NasError N936 where it can't be written."""
         if self._events is None:
             self._events = open(self.folder / "events.jsonl", "ab")  # noqa: SIM115
         try:
@@ -201,6 +202,7 @@ class Run:
         write_durably(self.folder / name, text.encode())
 
     def close(self) -> None:
+        """Gives the folder free for other processes."""
         if self._events is not None:
             with suppress(OSError):  # what a full disk didn't take was said when it was written
                 self._events.close()

@@ -91,8 +91,8 @@ def search(
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
     don't fit (N912, N913, N942, N943, N963, N965, N966), where objectives or constraints make no sense (N510 to N515,
-    N501), where an optimisation can't be had (N968), where the folder is another run's (N930 to N932), where the loss diverges (N914);
-    :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
+    N501), where an optimisation can't be had (N968), where the folder is another run's (N930 to N932), where the loss
+    diverges (N914); :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     task = task_for(settings.task, settings.data) if task is None else task
     task.check(space)
@@ -136,7 +136,7 @@ def beginning(
     ranks: Ranks = ALONE,
 ) -> Callable[[Journal, Stop], SearchResult]:
     """What runs the search, with a supernet or an evaluator. Strategy, space and task are matched here, before there is a
-    folder."""
+    folder: raises like :func:`search`, and NasError N1043 for several processes without a supernet to share."""
     strategy = make_strategy(space, settings)
     if isinstance(strategy, WeightSharing):
         expected_cost(space, settings, strategy)
@@ -320,6 +320,7 @@ class Search:
         self.after_step()
 
     def close_epoch(self, rate: float) -> None:
+        """Tells what the epoch came to, at the learning rate that it ended with, and keeps the state."""
         standing = self.standing
         self.ranks.agree(digest=self.steps.weights.digest())
         weights, architecture = self.steps.weights.watch.totals(), self.steps.architecture.totals()

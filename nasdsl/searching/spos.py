@@ -129,6 +129,7 @@ class Spos(RandomPaths):
         return completed(self.space, kept, chance)
 
     def allowed(self, genotype: Genotype) -> bool:
+        """Whether a genotype is in the space and within the bounds of the options."""
         options = self.options
         if not self.space.permits(genotype):
             return False

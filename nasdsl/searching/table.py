@@ -46,6 +46,7 @@ class Table:
         return max(self.report.values())
 
     def missing(self, genotype: Genotype) -> Exception:
+        """NasError N946, to be raised where the table has no row for a genotype."""
         return failure(
             "N946",
             f"table `{self.name}` has no row for {genotype.text}",

@@ -110,6 +110,7 @@ class Diagrams:
         self.undefined = self.leaf(UNDEFINED)
 
     def leaf(self, value: Any) -> Diagram:
+        """The one diagram that is a value whatever is chosen."""
         if isinstance(value, Fraction) and value.denominator == 1:
             value = value.numerator
         key = (type(value), value)
@@ -149,6 +150,7 @@ class Diagrams:
     # --- logic ---------------------------------------------------------------------------------
 
     def both(self, a: Diagram, b: Diagram) -> Diagram:
+        """Where a and b hold."""
         if a is self.false or b is self.false:
             return self.false
         if a is self.true or a is b:
@@ -158,6 +160,7 @@ class Diagrams:
         return self.map(_and, a, b)
 
     def either(self, a: Diagram, b: Diagram) -> Diagram:
+        """Where a or b holds."""
         if a is self.true or b is self.true:
             return self.true
         if a is self.false or a is b:

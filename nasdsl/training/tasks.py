@@ -160,7 +160,8 @@ def digits() -> Task:
     """1 797 handwritten digits, 8x8 grey values, bundled with scikit-learn (Alpaydin & Kaynak, 1998).
 
     A fifth of each class is the test part, by a seed of its own, so that it is the same in every run. Grey values
-    0..16 are shifted and scaled to mean 0 and variance 1 over the training part.
+    0..16 are shifted and scaled to mean 0 and variance 1 over the training part. Raises NasError N911 without
+    scikit-learn.
     """
     try:
         from sklearn.datasets import load_digits

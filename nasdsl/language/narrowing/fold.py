@@ -28,7 +28,7 @@ _OPERATORS: dict[str, Any] = {
 
 
 def folded(node: syntax.Node, words: Mapping[str, str]) -> Any:
-    """The value of an expression of numbers that are written there, or that ``words`` say; None where there are others."""
+    """The value of an expression of numbers that are written there or in ``words``; None where there are others."""
     match node:
         case syntax.Number():
             return node.value

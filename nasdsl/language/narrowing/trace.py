@@ -69,6 +69,8 @@ class Site(Event):
 
 @dataclass(eq=False)
 class Called(Event):
+    """A definition was used; ``target`` is the walk through its body."""
+
     target: Use
 
 
@@ -81,6 +83,8 @@ class Decided(Event):
 
 @dataclass(eq=False)
 class Copied(Event):
+    """A ``repeat`` made the copy of that number, counted from 1."""
+
     number: int
 
 

@@ -29,6 +29,7 @@ class Naswot(Proxy):
 
     the larger, the better the examples are told apart. Where two examples have the same code K is singular, and the
     architecture can't be scored. Ours: other activations that are on above zero (gelu, silu, hardswish) have codes too.
+    Raises NasError N965 for a space without any.
     """
 
     def __init__(self, given: Given, options: ProxyOptions) -> None:

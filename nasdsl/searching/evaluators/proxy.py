@@ -31,7 +31,10 @@ class ProxyOptions(Config):
 
 
 class Proxy:
-    """A subclass says in :meth:`measure` what a network is worth."""
+    """A subclass says in :meth:`measure` what a network is worth: the larger, the better.
+
+    With ``needs_gradient_of_inputs`` it raises NasError N965 for a task whose inputs are whole numbers.
+    """
 
     Options: ClassVar[type[Config]] = ProxyOptions
     score_name: ClassVar[str] = "score"

@@ -77,7 +77,10 @@ def task_for(task: str, data: DataSettings) -> Task:
 
 
 def find_format(path: Path, data: DataSettings) -> Format:
-    """The format of what is there, by looking at it."""
+    """The format of what is there, by looking at it.
+
+    Raises NasError N915 where nothing is there, N916 where it is of no known format, or not of the kind that was named.
+    """
     if not path.exists():
         near = (
             did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else None

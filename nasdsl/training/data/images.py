@@ -89,7 +89,10 @@ def statistics(images: Array, rows: torch.Tensor | None) -> tuple[tuple[float, .
 
 
 def resized(images: Array, size: int) -> Array:
-    """uint8 [N, H, W, C] in another size, [N, size, size, C], from the middle square; bilinear, smoothed."""
+    """uint8 [N, H, W, C] in another size, [N, size, size, C], from the middle square; bilinear, smoothed.
+
+    Raises NasError N1002 for other than 1 or 3 channels.
+    """
     count, height, width, channels = images.shape
     if channels not in (1, 3):
         raise failure("N1002", f"images of {channels} channels can't be resized")

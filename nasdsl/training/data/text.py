@@ -81,6 +81,7 @@ def text_task(name: str, data: TextData, settings: DataSettings) -> Task:
 
 
 def text_parts(name: str, data: TextData, settings: DataSettings) -> Parts:
+    """The parts of a text in segments, whole where they are scored. Raises NasError N1011 for one that is too short."""
     validation = (
         None
         if data.validation is None
@@ -96,7 +97,10 @@ def text_parts(name: str, data: TextData, settings: DataSettings) -> Parts:
 
 def segments(name: str, part: str, tokens: Array, settings: DataSettings, *, whole: bool = False) -> Streams:
     """A text [T] in segments. What is left over at its end, shorter than a segment, is left out, or where the ``whole``
-    is wanted filled up: with zeros that nothing is to be told at, so that no token before is told otherwise for them."""
+    is wanted filled up: with zeros that nothing is to be told at, so that no token before is told otherwise for them.
+
+    Raises NasError N1011 for a text that is shorter than a segment.
+    """
     length = settings.bptt
     if settings.tokens:
         tokens = tokens[: settings.tokens + 1]
