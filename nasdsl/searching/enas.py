@@ -130,6 +130,8 @@ class Enas:
     - Sub-lists with bounds have the same bits under the condition that the bounds hold, exactly. The skip prior is for
       sub-lists of inputs without bounds.
     - Where an architecture breaks a ``require`` over choices it is drawn again, which biases the gradient.
+    - Where the search has costs among its objectives, ``cost_weight`` · cost / largest cost is taken off the accuracy
+      (added to the loss behind a perplexity); the paper's reward knows no cost.
     - NAS-Bench-201's code leaves the baseline as it is within an epoch; here it moves with each sample. The constant
       that the micro code adds to its normal cell's operations is left out.
 

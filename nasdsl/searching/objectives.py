@@ -3,7 +3,7 @@
 A constraint (``flops <= 100M``) is a ``require`` that is added to the space, so that whatever a strategy draws, mutates
 or derives meets it, and one that nothing meets is refused before the search (N501). An objective besides the metric
 (``params``) makes a front of the trials: those that no other beats in every objective. A strategy that learns from the
-gradient of a loss gets the expected cost on top of it.
+gradient of a loss gets the expected cost on top of it, and one that learns from rewards has the cost taken off them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from nasdsl.diagnostics import Source, Span, did_you_mean, failure
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Path, WeightSharing
+from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.latency import UNITS, LatencyTable, no_table, timed
 from nasdsl.space.measures import cost_terms
 from nasdsl.space.size import whole
 from nasdsl.space.space import Limit, Space
 from nasdsl.supernet.mixture import Blend
+from nasdsl.training.train import Evaluation
 
 METRIC = "accuracy"
 """The name of the task's metric among objectives, whatever the task calls it."""
@@ -254,9 +256,43 @@ class ExpectedCost:
         return found
 
 
+class SampleCost:
+    """What one architecture costs, as a share of the largest, taken off what a strategy is told of it (ours).
+
+        metric - weight · Σ cost / largest,        loss + weight · Σ cost / largest
+
+    Any measure will do, for nothing is averaged.
+    """
+
+    def __init__(self, space: Space, costs: Sequence[str], weight: float) -> None:
+        ranges = space.ranges()
+        self.space = space
+        self.weight = weight
+        self.largest = {cost: max(1, getattr(ranges, cost).max) for cost in costs}
+
+    def __call__(self, genotype: Mapping[str, Taken]) -> float:
+        """weight · Σ cost / largest."""
+        measures = self.space.measure(Genotype(genotype))
+        return self.weight * sum(getattr(measures, cost) / most for cost, most in self.largest.items())
+
+    def off(self, result: Evaluation, genotype: Mapping[str, Taken]) -> Evaluation:
+        cost = self(genotype)
+        return replace(result, loss=result.loss + cost, metric=result.metric - cost)
+
+
 def expected_cost(space: Space, settings: SearchSettings, strategy: WeightSharing) -> ExpectedCost | None:
     """What is added to the losses that a strategy learns from; None where it learns from none, or nothing costs."""
-    costs = costs_among(settings.objectives)
-    if not costs or not settings.cost_weight or getattr(type(strategy), "learns", True) is False:
+    costs = _that_weigh(settings)
+    if not costs or getattr(type(strategy), "learns", True) is False:
         return None
     return ExpectedCost(space, costs, settings.cost_weight)
+
+
+def sample_cost(space: Space, settings: SearchSettings) -> SampleCost | None:
+    """What is taken off the rewards of a search; None where nothing costs."""
+    costs = _that_weigh(settings)
+    return SampleCost(space, costs, settings.cost_weight) if costs else None
+
+
+def _that_weigh(settings: SearchSettings) -> tuple[str, ...]:
+    return costs_among(settings.objectives) if settings.cost_weight else ()

@@ -97,7 +97,7 @@ class SearchSettings(Config):
     cost_weight: float = Field(
         default=0.1,
         ge=0,
-        description="what the expected share of the largest cost weighs beside the loss of an architecture step, for each cost among the objectives",
+        description="what the (expected) share of the largest cost weighs in the loss of an architecture step, or the reward of a sample, for each cost among the objectives",
     )
     search: Recipe = Field(default=Recipe(), description="how the supernet's weights are trained")
     optimise: OptimiseSettings = Field(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nasdsl.searching.minibatches import Minibatches
-from nasdsl.searching.objectives import expected_cost
+from nasdsl.searching.objectives import expected_cost, sample_cost
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Bilevel, Path, RewardDriven, WeightSharing
@@ -65,6 +65,7 @@ class Steps:
             carried=batches.weights.in_streams,
         )
         self.cost = expected_cost(supernet.space, settings, strategy)
+        self.sample_cost = sample_cost(supernet.space, settings)
         self.held_out = Carried(batches.held_out.in_streams and supernet.has_scans)
         """The state of the streams of the half that the architecture is learned on."""
         self.architecture = Watch(device, "training the architecture parameters")
@@ -130,7 +131,8 @@ class Steps:
 
         @torch.no_grad()
         def score(path: Path) -> Evaluation:
-            return self.scorer.evaluate(path, batch)
+            result = self.scorer.evaluate(path, batch)
+            return result if self.sample_cost is None else self.sample_cost.off(result, path.genotype)
 
         self.supernet.eval()
         with seeded(self.settings.seed, "reward", epoch, number):

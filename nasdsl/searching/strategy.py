@@ -134,7 +134,8 @@ class RewardDriven(WeightSharing, Protocol):
 
     def reward_step(self, score: Callable[[Path], Evaluation]) -> float:
         """One sample, and what is learned from it; gives the reward. ``score(path)`` evaluates on a minibatch that the
-        weights don't see, a fresh one for each step."""
+        weights don't see, a fresh one for each step; where costs are among the objectives of the search, the sample's
+        is taken off its metric and added to its loss."""
         ...
 
 

@@ -18,6 +18,7 @@ from nasdsl.pipeline import loads
 from nasdsl.searching import STRATEGIES, Interrupted, Path, search, settings_for
 from nasdsl.searching.enas import Enas, EnasOptions, OneOf, Subset, input_choices, skip_divergence
 from nasdsl.searching.history import History, Trial
+from nasdsl.searching.objectives import SampleCost
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import Ranking, RewardDriven
@@ -377,6 +378,55 @@ def test_the_controller_finds_good_ones_and_with_shuffled_rewards_does_as_well_a
     control = [rank(fixture.shuffled(table, seed), seed) for seed in range(16)]
     assert sum(good) / len(good) < 4
     assert abs(sum(control) / len(control) - 13) < 3 * 7.8 / math.sqrt(len(control))
+
+
+@pytest.mark.parametrize(
+    "objectives", [["accuracy"], ["accuracy", "params"], ["accuracy", "memory", "flops"]]
+)
+def test_a_reward_has_the_cost_of_its_sample_taken_off(
+    objectives: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, told = shipped("quickstart"), []
+    learn = Enas.reward_step
+
+    def watched(self: Enas, score: Any) -> float:
+        def heard(path: Path) -> Evaluation:
+            told.append((space.measure(path.genotype), score(path)))
+            return told[-1][1]
+
+        return learn(self, heard)
+
+    monkeypatch.setattr(Enas, "reward_step", watched)
+    monkeypatch.setattr(Scorer, "evaluate", lambda self, path, split: Evaluation(2.0, 0.75, len(split)))
+    search(shipped("quickstart"), settings("search.epochs=1", f"objectives={objectives}", "cost_weight=0.3"))
+    assert len(told) == 6
+    for measures, heard in told:
+        cost = sum(0.3 * getattr(measures, o) / getattr(space.ranges(), o).max for o in objectives[1:])
+        assert heard.metric == pytest.approx(0.75 - cost, abs=1e-12)
+        assert heard.loss == pytest.approx(2.0 + cost, abs=1e-12)
+
+
+def test_the_controller_draws_smaller_ones_the_more_the_cost_weighs() -> None:
+    """Where the metric is a tenth of the share of the largest, a weight of a tenth evens it out."""
+    space = shipped("quickstart")
+    share = SampleCost(space, ["params"], 1.0)
+
+    def mean_share(weight: float) -> float:
+        made = Enas(
+            space, EnasOptions(hidden=8, lr=0.03, baseline_decay=0.9, temperature=1, tanh=0, updates=1), 0
+        )
+        price = SampleCost(space, ["params"], weight)
+        for _ in range(150):
+            made.reward_step(
+                lambda path: price.off(Evaluation(1.0, 0.1 * share(path.genotype), 1), path.genotype)
+            )
+        random = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            drawn = [share(made.draw(random).genotype) for _ in range(100)]
+        return sum(drawn) / len(drawn)
+
+    large, even, small = mean_share(0.0), mean_share(0.1), mean_share(0.3)
+    assert large > 3 * even and even > 3 * small, (large, even, small)
 
 
 @pytest.mark.parametrize(
