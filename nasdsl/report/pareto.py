@@ -19,32 +19,43 @@ NAMES = {
 
 @dataclass(frozen=True)
 class StoredFront:
-    """What ``pareto.json`` says: a cloud for each cost."""
+    """What ``pareto.json`` says: a cloud for each cost, and of which box the front dominates which share."""
 
     clouds: tuple[charts.Cloud, ...]
     hypervolume: float
+    box: str
 
 
 def read_front(path: Path) -> StoredFront:
     """Of :meth:`nasdsl.searching.objectives.Front.as_json`."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    metric, *costs = found["objectives"]
+    key, *costs = found["objectives"]
+    metric = found.get("metric", key)
     clouds = (
         charts.Cloud(
             NAMES.get(cost, cost),
             metric,
-            [(point[cost], point[metric]) for point in found["trials"]],
-            [(point[cost], point[metric]) for point in found["front"]],
+            [(point[cost], point[key]) for point in found["trials"]],
+            [(point[cost], point[key]) for point in found["front"]],
         )
         for cost in costs
     )
-    return StoredFront(tuple(clouds), found["hypervolume"])
+    box = [
+        f"{metric if name == key else name} {worst:.4g} to {best:.4g}"
+        for name, (worst, best) in found.get("box", {}).items()
+    ]
+    return StoredFront(tuple(clouds), found["hypervolume"], ", ".join(box))
+
+
+def said(front: StoredFront) -> str:
+    """The hypervolume with its box, as it stands over a picture."""
+    return f"hypervolume {front.hypervolume:.4f}" + (f" of {front.box}" if front.box else "")
 
 
 def plot(path: Path) -> Path:
     """Draws ``pareto.json`` beside it, a panel a cost; gives the path of the picture."""
     front = read_front(path)
-    figure = charts.clouds(front.clouds, title=f"hypervolume {front.hypervolume:.4f}")
+    figure = charts.clouds(front.clouds, title=said(front))
     picture = path.with_suffix(".svg")
     picture.write_text(charts.on_paper(figure), encoding="utf-8")
     return picture

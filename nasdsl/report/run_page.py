@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasdsl.diagnostics.quantities import duration, grouped
 from nasdsl.report import charts
-from nasdsl.report.pareto import read_front
+from nasdsl.report.pareto import read_front, said
 from nasdsl.report.progress import genotype_text
 from nasdsl.report.run_log import RunLog
 
@@ -182,7 +182,7 @@ def fronts(run: RunLog) -> list[Chart]:
     if not path.exists():
         return []
     found = read_front(path)
-    note = f"hypervolume {figure(found.hypervolume)}"
+    note = said(found)
     return [
         Chart(f"{cloud.y} over {cloud.x}", charts.on_page(charts.clouds([cloud])), note)
         for cloud in found.clouds

@@ -28,6 +28,7 @@ from nasdsl.space.measures import cost_terms
 from nasdsl.space.size import whole
 from nasdsl.space.space import Limit, Space
 from nasdsl.supernet.mixture import Blend
+from nasdsl.training.objectives import Objective, least_of
 from nasdsl.training.train import Evaluation
 
 METRIC = "accuracy"
@@ -111,23 +112,41 @@ def costs_among(objectives: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What the trials of a search were scored by: its name, and the least that it can be, where there is one."""
+
+    name: str = METRIC
+    least: float | None = None
+
+
+def metric_of(objective: Objective, score: str = "") -> Metric:
+    """That of a task or, under a name, the score of an evaluator, which may be any number."""
+    return Metric(score) if score else Metric(objective.name, least_of(objective))
+
+
+@dataclass(frozen=True)
 class Front:
     """The trials that no other beats in every objective, by the first cost; and of all trials metric and costs.
 
-    ``hypervolume`` is the share of the box from the worst to the best that the front dominates: the metric from 0 to 1,
-    each cost from the largest of the space to 0.
+    ``hypervolume`` is the share of ``box`` that the front dominates. The box goes from the worst to the best: each cost
+    from the largest of the space to 0, and a metric that is a share, such as accuracy, from 0 to 1. Any other metric goes
+    from the worst trial to the best, so that hypervolumes of different searches can't be compared.
     """
 
+    metric: Metric
     costs: tuple[str, ...]
     trials: tuple[Trial, ...]
     points: tuple[Mapping[str, float], ...]
     all_points: tuple[Mapping[str, float], ...]
+    box: Mapping[str, tuple[float, float]]
     hypervolume: float
 
     def as_json(self) -> dict[str, Any]:
         return {
             "objectives": [METRIC, *self.costs],
+            "metric": self.metric.name,
             "hypervolume": self.hypervolume,
+            "box": {name: list(ends) for name, ends in self.box.items()},
             "front": [
                 {"genotype": dict(trial.genotype), **point}
                 for trial, point in zip(self.trials, self.points, strict=True)
@@ -143,7 +162,7 @@ class Front:
         return "\n".join(lines) + "\n"
 
 
-def front_of(space: Space, history: History, costs: Sequence[str]) -> Front:
+def front_of(space: Space, history: History, costs: Sequence[str], metric: Metric) -> Front:
     """The front of the trials of a search."""
     trials = [t for t in {trial.genotype.text: trial for trial in history}.values() if t.metric == t.metric]
     points = []
@@ -154,20 +173,30 @@ def front_of(space: Space, history: History, costs: Sequence[str]) -> Front:
     chosen = [i for i, p in enumerate(smaller) if not any(dominates(q, p) for q in smaller)]
     chosen.sort(key=lambda i: smaller[i][1:])
     ranges = space.ranges()
-    largest = [getattr(ranges, cost).max for cost in costs]
-    volume = hypervolume(
-        [
-            (1 + smaller[i][0], *(v / most for v, most in zip(smaller[i][1:], largest, strict=True)))
-            for i in chosen
-        ],
-        (1.0,) * (1 + len(costs)),
-    )
+    box = {METRIC: _ends(metric, [trial.metric for trial in trials])}
+    box |= {cost: (float(getattr(ranges, cost).max), 0.0) for cost in costs}
     return Front(
+        metric,
         tuple(costs),
         tuple(trials[i] for i in chosen),
         tuple(points[i] for i in chosen),
         tuple(points),
-        volume,
+        box,
+        hypervolume([_within(points[i], box) for i in chosen], (1.0,) * len(box)),
+    )
+
+
+def _ends(metric: Metric, seen: Sequence[float]) -> tuple[float, float]:
+    """Worst and best of the metric."""
+    if metric.least is not None or not seen:
+        return metric.least or 0.0, 1.0
+    return min(seen), max(seen)
+
+
+def _within(point: Mapping[str, float], box: Mapping[str, tuple[float, float]]) -> tuple[float, ...]:
+    """Where a point is on the way from the best, 0, to the worst, 1; all at the worst where there is no way."""
+    return tuple(
+        (best - point[name]) / (best - worst) if best != worst else 1.0 for name, (worst, best) in box.items()
     )
 
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from nasdsl.diagnostics import failure
 from nasdsl.searching.cadence import Cadence
+from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.events import Event, end_event, page, trial_event
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.journal import Journal, Kept
+from nasdsl.searching.objectives import metric_of
 from nasdsl.searching.results import write_results
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Strategy
@@ -69,7 +71,9 @@ class Record:
         """Tells the end and writes the files of a finished search; ``told`` says how the winner was scored."""
         self.tell(end_event(self.history.best()) | about)
         text = page(self.space, self.task, self.settings, self.history, probabilities, told)
-        write_results(self.journal, self.space, self.history, self.settings, text)
+        score = EVALUATORS.find(self.settings.evaluator).score_name if self.settings.evaluator else ""
+        metric = metric_of(self.task.objective, score)
+        write_results(self.journal, self.space, self.history, self.settings, metric, text)
 
     def save(self, number: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Keeps the state of a search under a number that grows with it: its own, the strategy's and the trials."""

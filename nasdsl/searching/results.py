@@ -4,7 +4,7 @@
 ``genotype.json``   the winner
 ``finalists.json``  the best few, the best first: ``[{"genotype", "metric", "loss"}, …]``
 ``report.md``       what came out, on a page
-``pareto.json``     where there are costs among the objectives, the front, its hypervolume, and all points
+``pareto.json``     where there are costs among the objectives, the front, its hypervolume in which box, and all points
 ``pareto.csv``      the points, those of the front marked
 =================== ==========================================================================
 """
@@ -15,13 +15,13 @@ import json
 
 from nasdsl.searching.history import History
 from nasdsl.searching.journal import Journal
-from nasdsl.searching.objectives import costs_among, front_of
+from nasdsl.searching.objectives import Metric, costs_among, front_of
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.space.space import Space
 
 
 def write_results(
-    journal: Journal, space: Space, history: History, settings: SearchSettings, page: str
+    journal: Journal, space: Space, history: History, settings: SearchSettings, metric: Metric, page: str
 ) -> None:
     """Writes the files."""
     genotype = dict(history.best().genotype)
@@ -32,6 +32,6 @@ def write_results(
     journal.write("finalists.json", "[\n  " + ",\n  ".join(best) + "\n]\n" if best else "[]\n")
     journal.write("report.md", page)
     if costs := costs_among(settings.objectives):
-        front = front_of(space, history, costs)
+        front = front_of(space, history, costs, metric)
         journal.write("pareto.json", json.dumps(front.as_json(), indent=2, ensure_ascii=False) + "\n")
         journal.write("pareto.csv", front.as_csv())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class Objective(Protocol):
 class Classification:
     """Cross-entropy; accuracy as a share of 1. Targets are class numbers [N], or probabilities [N, classes]."""
 
+    least: ClassVar[float] = 0.0
     name: str = "accuracy"
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -162,6 +163,18 @@ class Several:
         total = sum(self.weights)
         weighted = [value * (weight / total) for value, weight in zip(values, self.weights, strict=True)]
         return torch.stack(weighted).sum(0)
+
+
+def least_of(objective: Objective) -> float | None:
+    """The least that a metric can be which is a share of 1; None of any other, which has no such bounds.
+
+    >>> least_of(Classification()), least_of(NextToken())
+    (0.0, None)
+    """
+    if isinstance(objective, Several):
+        return 0.0 if all(least_of(one) == 0.0 for one in objective.objectives) else None
+    least: float | None = getattr(objective, "least", None)
+    return least
 
 
 def alike(targets: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def test_the_page_says_what_the_run_came_to(runs: Path) -> None:
 def test_the_page_shows_the_front_of_a_run_with_costs(runs: Path) -> None:
     text = page(runs / "random")
     volume = json.loads((runs / "random" / "pareto.json").read_text())["hypervolume"]
-    assert "<h3>accuracy over params</h3>" in text and f"hypervolume {volume:.4g}" in text
+    assert "<h3>accuracy over params</h3>" in text and f"hypervolume {volume:.4f} of accuracy 0 to 1" in text
     assert "accuracy over" not in page(runs / "gdas")
 
 

@@ -13,12 +13,22 @@ from nasdsl.diagnostics import NasError
 from nasdsl.report.pareto import plot
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.nsga2 import Nsga2
-from nasdsl.searching.objectives import ExpectedCost, constrained, costs_among, front_of, hypervolume
+from nasdsl.searching.objectives import (
+    ExpectedCost,
+    Front,
+    Metric,
+    constrained,
+    costs_among,
+    front_of,
+    hypervolume,
+    metric_of,
+)
 from nasdsl.searching.search import make_strategy, search
 from nasdsl.searching.settings import settings_for
 from nasdsl.searching.strategy import Path
 from nasdsl.space.latency import LatencyTable, rows_of_space, timed
 from nasdsl.space.space import Space
+from nasdsl.training.objectives import Classification, NextToken, Regression, Several, least_of
 
 TEXT = """space s(width = 4) {
   input image: [1, 8, 8]
@@ -119,7 +129,7 @@ def test_the_front_is_what_nothing_beats(space: Space, tmp_path: FilePath) -> No
     genotypes = list({g.text: g for g in space.sample(0, 200)}.values())
     generator = torch.Generator().manual_seed(0)
     history = History([Trial(g, float(torch.rand((), generator=generator)), 1.0) for g in genotypes])
-    front = front_of(space, history, ["params", "flops"])
+    front = front_of(space, history, ["params", "flops"], metric_of(Classification()))
     points = {t.genotype.text: (t.metric, space.measure(t.genotype)) for t in history}
     chosen = {t.genotype.text for t in front.trials}
     assert 0 < len(chosen) < len(points)
@@ -135,6 +145,39 @@ def test_the_front_is_what_nothing_beats(space: Space, tmp_path: FilePath) -> No
     picture = plot(tmp_path / "pareto.json").read_text()
     assert "multiply-adds" in picture and "hypervolume" in picture
     assert len(front.as_csv().splitlines()) == len(points) + 1
+
+
+def test_a_hypervolume_is_a_share_of_its_box_whatever_the_metric(space: Space, tmp_path: FilePath) -> None:
+    """Accuracy has bounds; of a log-likelihood the worst trial is the corner, and its unit doesn't matter."""
+    genotypes = sorted(
+        {g.text: g for g in space.sample(0, 200)}.values(), key=lambda g: space.measure(g).params
+    )
+    small, large = genotypes[0], genotypes[-1]
+    most = space.ranges().params.max
+    share = space.measure(small).params / most
+
+    def front(metric: Metric, *values: float) -> Front:
+        history = History([Trial(g, v, 1.0) for g, v in zip((small, large), values, strict=True)])
+        return front_of(space, history, ["params"], metric)
+
+    bounded = front(metric_of(Classification()), 0.25, 0.5)
+    assert bounded.box == {"accuracy": (0, 1), "params": (most, 0)}
+    assert bounded.hypervolume == pytest.approx(0.25 * (1 - share), abs=1e-12)
+    for scale in (1.0, 1000.0):
+        likelihood = front(metric_of(NextToken()), -6.0 * scale, -4.0 * scale)
+        assert likelihood.box["accuracy"] == (-6 * scale, -4 * scale)
+        assert likelihood.hypervolume == 0  # each end of the front is at the worst in something
+        assert front(metric_of(NextToken()), -4.0 * scale, -6.0 * scale).hypervolume == pytest.approx(
+            1 - share
+        )
+    assert front(metric_of(Classification(), "synflow"), 60.0, 60.0).hypervolume == 0
+    both = [("a", Classification()), ("b", Classification())]
+    assert least_of(Several(*zip(*both, strict=True), (1.0, 2.0))) == 0
+    assert least_of(Several(("a", "b"), (Classification(), Regression()), (1.0, 1.0))) is None
+    written = json.loads(json.dumps(front(metric_of(NextToken()), -4.0, -6.0).as_json()))
+    (tmp_path / "pareto.json").write_text(json.dumps(written))
+    picture = plot(tmp_path / "pareto.json").read_text()
+    assert "log-likelihood -6 to -4" in picture and "accuracy" not in picture
 
 
 def test_a_search_knows_latencies_by_the_table(space: Space, tmp_path: FilePath) -> None:
