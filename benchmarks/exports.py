@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 
 from nasdsl import resources
 from nasdsl.diagnostics import NasError
+from nasdsl.exporting.differences import largest_difference
 from nasdsl.exporting.export import export
-from nasdsl.exporting.gate import largest_difference
 from nasdsl.exporting.network import Network
 from nasdsl.exporting.source import write_blueprint
 from nasdsl.pipeline import load

@@ -32,7 +32,7 @@ from nasdsl.space.tensor import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-    from nasdsl.exporting.export import ExportReport
+    from nasdsl.exporting.exported import ExportReport
     from nasdsl.exporting.latency import Latency
     from nasdsl.exporting.network import Network
     from nasdsl.lifting import Lifted

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nasdsl.exporting.export import random_inputs
+from nasdsl.exporting.cases import random_inputs
 from nasdsl.exporting.latency import RUNS, Latency, in_turns, onnx_latency
 from nasdsl.exporting.network import Network
 from nasdsl.exporting.onnx import write_onnx

@@ -6,16 +6,16 @@ import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nasdsl.diagnostics import did_you_mean, failure
-from nasdsl.exporting.figures import Figures
+from nasdsl.exporting.cases import SampleInputs, ordered_inputs, random_inputs
+from nasdsl.exporting.exported import ExportReport, FormReport
 from nasdsl.exporting.folder import EXAMPLE, HUB, METRICS, README, workplace
 from nasdsl.exporting.forms import FORMS, Written, known_formats
 from nasdsl.exporting.job import FP32, PRECISIONS, About, Job, Options
@@ -27,62 +27,9 @@ from nasdsl.space.space import Space
 from nasdsl.training.tasks import Task
 from nasdsl.version import VERSION
 
-# A batch of each input: the one there is, all in their order, or by name.
-SampleInputs = Union[Tensor, Sequence[Tensor], Mapping[str, Tensor]]
-
 DEFAULT_FORMATS = ("python", "onnx")
 COMPARED = 64
 """So many held-out examples of a task the forms are compared on."""
-
-
-@dataclass(frozen=True)
-class FormReport:
-    """One form of the network: its files, how far its numbers are from the network's, and how far they may be.
-
-    For an ONNX file in fewer bits there is no ``difference``, but the points of the metric that it ``lost``;
-    ``figures`` are what was measured of an ONNX file.
-    """
-
-    format: str
-    files: tuple[Path, ...]
-    difference: float | None
-    tolerance: str
-    seconds: float
-    precision: str | None = None
-    figures: Figures | None = None
-    lost: float | None = None
-
-    @property
-    def name(self) -> str:
-        """``onnx int8``; fp32 goes without saying."""
-        return f"{self.format} {self.precision}" if self.precision not in (None, FP32) else self.format
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What was exported, checked on ``cases`` batches of real inputs."""
-
-    folder: Path
-    forms: tuple[FormReport, ...]
-    cases: tuple[str, ...]
-    others: tuple[Path, ...] = field(default=())
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (*(path for form in self.forms for path in form.files), *self.others)
-
-    @property
-    def real(self) -> bool:
-        """Whether the inputs were real ones, and not drawn at random."""
-        return self.folder / EXAMPLE in self.others
-
-    @property
-    def largest_difference(self) -> float:
-        return max(form.difference for form in self.forms if form.difference is not None)
-
-    def form(self, name: str) -> FormReport:
-        """By ``python``, ``onnx``, ``onnx int8``."""
-        return next(form for form in self.forms if form.name == name)
 
 
 def export(
@@ -137,7 +84,7 @@ def export(
     if sample_inputs is None and task is not None:
         sample_inputs = task.test.between(0, COMPARED).inputs
     real = sample_inputs is not None
-    inputs = random_inputs(network) if sample_inputs is None else _inputs(network, sample_inputs)
+    inputs = random_inputs(network) if sample_inputs is None else ordered_inputs(network, sample_inputs)
     about = About(metrics or {}, tuple(classes) if classes else None, preprocessing, weights, real)
     still = _still(network)
     _check_options(still, options, task)
@@ -219,55 +166,6 @@ def _check_options(network: Network, options: Options, task: Task | None) -> Non
         classes = dims[-1] if dims else 1
         if isinstance(classes, int) and not 1 <= options.top_k <= classes:
             raise failure("N1071", f"the best {options.top_k} of {classes} classes can't be taken")
-
-
-def random_inputs(network: Network, batch: int = 8, length: int = 16, seed: int = 0) -> tuple[Tensor, ...]:
-    """Inputs of the right shapes and kinds; free dimensions have the given length."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = []
-    for id, shape in zip(network.architecture.inputs, network.input_shapes, strict=True):
-        sizes = [batch, *(dim if isinstance(dim, int) else length for dim in shape.dims)]
-        if shape.dtype == "int":
-            readers = [step for step in network.architecture.steps if id in step.inputs]
-            limits = [step.instance.settings.get(name) for step in readers for name in ("vocab", "classes")]
-            inputs.append(
-                torch.randint(0, min((n for n in limits if n), default=2), sizes, generator=generator)
-            )
-        else:
-            inputs.append(torch.randn(sizes, generator=generator))
-    return tuple(inputs)
-
-
-def _inputs(network: Network, given: SampleInputs) -> tuple[Tensor, ...]:
-    """The sample inputs in the network's order. Raises NasError (N960) where they don't fit its inputs."""
-    if isinstance(given, Tensor):
-        inputs: tuple[Tensor, ...] = (given,)
-    elif isinstance(given, Mapping):
-        missing = [name for name in network.input_names if name not in given]
-        if missing:
-            raise failure("N960", f"the sample inputs have no `{missing[0]}`")
-        inputs = tuple(given[name] for name in network.input_names)
-    else:
-        inputs = tuple(given)
-    if len(inputs) != len(network.input_names):
-        raise failure(
-            "N960", f"`{network.space_name}` has {len(network.input_names)} inputs, {len(inputs)} were given"
-        )
-    for name, shape, x in zip(network.input_names, network.input_shapes, inputs, strict=True):
-        sizes = x.shape[1:]
-        fits = len(sizes) == len(shape.dims) and all(
-            not isinstance(dim, int) or dim == size for dim, size in zip(shape.dims, sizes, strict=True)
-        )
-        if not fits or (shape.dtype == "int") == x.is_floating_point():
-            raise failure(
-                "N960",
-                f"`{name}` is {shape} for each example; a batch of {x.dtype} {list(sizes)} was given".replace(
-                    "torch.", ""
-                ),
-            )
-        if not x.shape[0]:
-            raise failure("N960", f"the batch of `{name}` is empty: nothing could be checked")
-    return tuple(x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in inputs)
 
 
 # --- what is told ------------------------------------------------------------------------------------

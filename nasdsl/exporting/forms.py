@@ -9,8 +9,9 @@ from typing import Any
 
 from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.exporting import folder
+from nasdsl.exporting.differences import ONNX_TOLERANCE
 from nasdsl.exporting.figures import Figures, calibration_batches, check_loss, measure
-from nasdsl.exporting.gate import ONNX_TOLERANCE, check_onnx, check_pt2, check_source, check_weights
+from nasdsl.exporting.gate import check_onnx, check_pt2, check_source, check_weights
 from nasdsl.exporting.job import FP16, FP32, INT8, Job
 from nasdsl.exporting.onnx import write_onnx
 from nasdsl.exporting.program import write_pt2

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nasdsl.diagnostics import NasError, failure
+from nasdsl.exporting.cases import Case, Outputs, outputs_of
+from nasdsl.exporting.differences import (
+    ONNX_TOLERANCE,
+    first_difference,
+    first_onnx_difference,
+    first_program_difference,
+    largest_difference,
+    record,
+)
+from nasdsl.exporting.job import Job
 from nasdsl.exporting.network import Network
 from nasdsl.exporting.onnx import open_session
-from nasdsl.exporting.program import Deployed, quiet, read_pt2
-
-if TYPE_CHECKING:
-    from nasdsl.exporting.job import Job
-
-ONNX_TOLERANCE = 1e-5
-"""Times the largest number that the network gives, or 1."""
-
-Outputs = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Inputs of one batch size and length, and what the network makes of them.
-
-    Where the second output is the classes of the best ``scores``, those of all classes are here: [N, ..., classes].
-    """
-
-    inputs: Outputs
-    outputs: Outputs
-    scores: Tensor | None = None
-
-    @property
-    def words(self) -> str:
-        return ", ".join(str(tuple(x.shape)) for x in self.inputs)
+from nasdsl.exporting.program import read_pt2
 
 
 @dataclass(frozen=True)
@@ -52,56 +36,6 @@ class Finding:
     output: str
     difference: float
     allowed: float
-
-
-def make_cases(network: Network, inputs: Sequence[Tensor], reference: nn.Module | None = None) -> list[Case]:
-    """The inputs at several batch sizes, and at two lengths where a dimension is free.
-
-    ``reference`` says what is right, the network itself unless something stands around it.
-    """
-    given = reference if reference is not None else network
-    batch = inputs[0].shape[0]
-    batches = [tuple(x[:size] for x in inputs) for size in sorted({1, min(3, batch), batch})]
-    cases = [_case(given, batch) for batch in batches]
-    shorter = _shortened(network, batches[-1])
-    if shorter is not None:
-        try:
-            cases.append(_case(given, shorter))
-        except RuntimeError:
-            # The dimension has a least size, and half of what was given is below it.
-            pass
-    return cases
-
-
-def _case(module: nn.Module, inputs: Outputs) -> Case:
-    scores = None
-    if isinstance(module, Deployed) and module.top_k is not None:
-        (scores,) = _run(module.scores, inputs)
-    return Case(inputs, _run(module, inputs), scores)
-
-
-def _shortened(network: Network, inputs: Outputs) -> Outputs | None:
-    """The inputs with every free dimension at half its size."""
-    found = []
-    for shape, x in zip(network.input_shapes, inputs, strict=True):
-        for axis, dim in enumerate(shape.dims, 1):
-            if not isinstance(dim, int):
-                x = x.narrow(axis, 0, -(-x.shape[axis] // 2))
-        # Strides decide which kernels torch takes, and those the last digit.
-        found.append(x.clone(memory_format=torch.contiguous_format))
-    return tuple(found) if any(a.shape != b.shape for a, b in zip(found, inputs, strict=True)) else None
-
-
-def _run(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Outputs:
-    with torch.no_grad():
-        return _as_tuple(module(*inputs))
-
-
-def _as_tuple(outputs: Any) -> Outputs:
-    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
-
-
-# --- the forms -------------------------------------------------------------------------------------
 
 
 def check_source(job: Job) -> float:
@@ -186,7 +120,7 @@ save_file(outputs, f"{folder}/outputs.tmp")
 def check_pt2(job: Job, path: Path) -> float:
     """Reloads a ``.pt2`` file and runs it. Must agree bit for bit."""
     module = read_pt2(path)
-    found = [_run(module, case.inputs) for case in job.graph_cases]
+    found = [outputs_of(module, case.inputs) for case in job.graph_cases]
 
     def locate(case: Case) -> str | None:
         return first_program_difference(job.deployed, torch.export.load(path), case)
@@ -216,7 +150,7 @@ def check_outputs(job: Job, form: str, module: nn.Module) -> float:
 
     def locate(case: Case) -> str | None:
         # Their names may differ, but both call the same modules in the same order.
-        ours, theirs = _record(job.network, case.inputs), _record(module, case.inputs)
+        ours, theirs = record(job.network, case.inputs), record(module, case.inputs)
         for name, other in zip(ours, theirs, strict=False):
             difference = max(map(largest_difference, ours[name], theirs[other]))
             if difference:
@@ -224,7 +158,7 @@ def check_outputs(job: Job, form: str, module: nn.Module) -> float:
         return "after the last module"
 
     return _judge(
-        job.network, form, job.cases, [_run(module, case.inputs) for case in job.cases], 0.0, locate
+        job.network, form, job.cases, [outputs_of(module, case.inputs) for case in job.cases], 0.0, locate
     )
 
 
@@ -243,19 +177,6 @@ def check_weights(job: Job, path: Path) -> float:
 
 
 # --- judging ----------------------------------------------------------------------------------------
-
-
-def largest_difference(a: Tensor, b: Tensor) -> float:
-    """The largest distance of two entries; infinite where the shapes differ or one is no number."""
-    if a.shape != b.shape:
-        return float("inf")
-    if a.numel() == 0 or torch.equal(a, b):
-        return 0.0
-    x, y = a.double(), b.double()
-    both = (x == y) | (x.isnan() & y.isnan())
-    return float(
-        torch.where(both, 0.0, (x - y).abs()).nan_to_num(nan=float("inf"), posinf=float("inf")).max()
-    )
 
 
 def _judge(
@@ -306,107 +227,3 @@ def _too_far(
         f"`{form}` of `{network.space_name}` gives other numbers than the network (by up to {worst:.3g}); nothing was exported",
         help="\n".join(rows),
     )
-
-
-def first_difference(network: Network, source: Path, case: Case) -> str | None:
-    """The first module of the exported source that gives another output than the network's own one."""
-    spec = importlib.util.spec_from_file_location("exported_model", source)
-    assert spec is not None and spec.loader is not None
-    exported = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(exported)
-    model: nn.Module = getattr(exported, network.blueprint.top.name)()
-    model.load_state_dict(network.state_dict())
-    ours, theirs = _record(network, case.inputs), _record(model.eval(), case.inputs)
-    for name, outputs in ours.items():
-        for turn, (a, b) in enumerate(zip(outputs, theirs.get(name, []), strict=False)):
-            difference = largest_difference(a, b)
-            if difference:
-                again = f", call {turn + 1}" if len(outputs) > 1 else ""
-                return f"`{name}` ({type(model.get_submodule(name)).__name__}{again}), by {difference:.3g}"
-        if len(theirs.get(name, [])) != len(outputs):
-            return f"`{name}`, called {len(theirs.get(name, []))} times instead of {len(outputs)}"
-    return "after the last module"
-
-
-def _record(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """What every module without modules of its own gives, call by call, in the order of the first calls."""
-    found: dict[str, list[Tensor]] = {}
-    handles = []
-    for name, inner in module.named_modules():
-        if name and not list(inner.children()):
-
-            def note(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
-                found.setdefault(name, []).append(_as_tuple(output)[0])
-
-            handles.append(inner.register_forward_hook(note))
-    try:
-        _run(module, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def first_program_difference(
-    module: nn.Module, program: torch.export.ExportedProgram, case: Case
-) -> str | None:
-    """The first module whose output is another one in its program than where it runs itself, if there is one."""
-    values = _values_of(program, case.inputs)
-    last_of: dict[str, str] = {}
-    for node in program.graph.nodes:
-        stack = list(node.meta.get("nn_module_stack", {}).values())
-        if stack and node.op == "call_function":
-            last_of[stack[-1][0]] = node.name
-    for name, outputs in _record(module, case.inputs).items():
-        # Of a module that is called several times the program has only the last call under its name.
-        if len(outputs) == 1 and name in last_of and last_of[name] in values:
-            difference = largest_difference(outputs[0], values[last_of[name]])
-            if difference > ONNX_TOLERANCE * max(1.0, float(outputs[0].abs().max())):
-                kind = type(module.get_submodule(name)).__name__
-                return f"`{name.removeprefix('network.')}` ({kind}), by {difference:.3g}"
-    return None
-
-
-def first_onnx_difference(program: torch.export.ExportedProgram, path: Path, case: Case) -> str | None:
-    """The first value of an ONNX graph that differs from the one of its name in the program it was made from."""
-    import onnx
-
-    model = onnx.load(path)
-    outputs = [value.name for value in model.graph.output]
-    wanted = {**_values_of(program, case.inputs), **dict(zip(outputs, case.outputs, strict=True))}
-    order = [name for node in model.graph.node for name in node.output if name in wanted]
-    for name in order:
-        if name not in outputs:
-            model.graph.output.add().name = name
-    probe = path.with_suffix(".probe.tmp")
-    onnx.save(model, probe)
-    try:
-        session = open_session(probe)
-        names = [value.name for value in session.get_inputs()]
-        values = session.run(order, {n: x.numpy() for n, x in zip(names, case.inputs, strict=True)})
-    finally:
-        probe.unlink(missing_ok=True)
-    for name, value in zip(order, values, strict=True):
-        right = wanted[name]
-        allowed = ONNX_TOLERANCE * max(1.0, float(right.abs().max()) if right.numel() else 0.0)
-        difference = largest_difference(right.float(), torch.from_numpy(np.asarray(value)).float())
-        if difference > allowed:
-            kind = next(node.op_type for node in model.graph.node if name in node.output)
-            return f"`{name}` ({kind}), by {difference:.3g}"
-    return None
-
-
-def _values_of(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Mapping[str, Tensor]:
-    found: dict[str, Tensor] = {}
-
-    class Noting(torch.fx.Interpreter):
-        def run_node(self, n: torch.fx.Node) -> Any:
-            value = super().run_node(n)
-            if isinstance(value, Tensor):
-                found[n.name] = value.detach().clone()
-            return value
-
-    with quiet(), torch.no_grad():
-        graph: Any = program.module()
-        Noting(graph).run(*inputs)
-    return found

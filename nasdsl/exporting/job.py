@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasdsl.exporting.gate import Case, make_cases
+from nasdsl.exporting.cases import Case, make_cases
 from nasdsl.exporting.network import Network
 from nasdsl.exporting.onnx import OPSET
 from nasdsl.exporting.program import Deployed, denormalise, export_program

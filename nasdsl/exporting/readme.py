@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
+from nasdsl.exporting.exported import ExportReport
 from nasdsl.exporting.folder import MARK, PT2, SOURCE, TEXT, TEXT_WEIGHTS, WEIGHTS
 from nasdsl.exporting.forms import ONNX_FILES
 from nasdsl.exporting.job import FP16, FP32, INT8, Job
@@ -19,9 +20,6 @@ from nasdsl.exporting.network import Network
 from nasdsl.exporting.pictures import described, read_picture, takes_pictures
 from nasdsl.space.tensor import Shape
 from nasdsl.version import VERSION
-
-if TYPE_CHECKING:
-    from nasdsl.exporting.export import ExportReport
 
 DIGITS = 7
 """So many digits of a float32 say which one it is, nearly."""

@@ -16,7 +16,7 @@ from nasdsl.diagnostics.quantities import grouped, short
 from nasdsl.report.progress import genotype_text
 
 if TYPE_CHECKING:
-    from nasdsl.exporting.export import ExportReport
+    from nasdsl.exporting.exported import ExportReport
     from nasdsl.exporting.figures import Figures
 
 COMPARED = 64

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl import resources
-from nasdsl.exporting.export import random_inputs
+from nasdsl.exporting.cases import random_inputs
 from nasdsl.exporting.network import Network, network
 from nasdsl.pipeline import SearchSpace, load, loads
 

@@ -18,8 +18,9 @@ from torch import Tensor
 import nasdsl
 from nasdsl.diagnostics import NasError
 from nasdsl.exporting import forms as module
-from nasdsl.exporting.export import ExportReport, export
-from nasdsl.exporting.gate import largest_difference
+from nasdsl.exporting.differences import largest_difference
+from nasdsl.exporting.export import export
+from nasdsl.exporting.exported import ExportReport
 from nasdsl.exporting.latency import onnx_latency
 from nasdsl.exporting.network import Network
 from nasdsl.exporting.onnx import run_onnx

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nasdsl.exporting.differences import ONNX_TOLERANCE, largest_difference
 from nasdsl.exporting.export import export
-from nasdsl.exporting.gate import ONNX_TOLERANCE, largest_difference
 from nasdsl.exporting.network import Network
 from tests.exporting import cases
 
