@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasdsl.cli import configuration, files, options
+from nasdsl.cli.spaces import fit_space, load_space
 from nasdsl.diagnostics import did_you_mean, failure
 
 if TYPE_CHECKING:
@@ -142,12 +143,12 @@ def command(
     from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.device import resolve_device
 
-    space = options.load_space(file, settings, space_name, limits)
+    space = load_space(file, settings, space_name, limits)
     columns = {"search": search_column, "report": report_column}
     if on_task:
         of_data = [text for text in config or () if text.startswith("data.")]
         loaded = configuration.task_of(context, of_data, "digits", DataSettings())
-        space = options.fit_space(space, loaded, file, settings, space_name, limits, None)
+        space = fit_space(space, loaded, file, settings, space_name, limits, None)
         listing = None if table is None else Listing.of(read_table(table, space, **columns))
         own = [text for text in config or () if text not in of_data]
         everywhere = [f"device={resolve_device(device)}", f"precision={precision.value}"]

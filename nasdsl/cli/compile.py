@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import configuration, files, options
+from nasdsl.cli.spaces import load_space
 
 if TYPE_CHECKING:
     from nasdsl.space.space import Space
@@ -90,7 +91,7 @@ def command(
     if emit is Stage.TREE and output is None:
         _print_tree(path, as_json)
         return
-    space = options.load_space(file, settings, space_name, limits)
+    space = load_space(file, settings, space_name, limits)
     if output is not None:
         from nasdsl.space import serialize
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nasdsl.cli import configuration, options
+from nasdsl.cli.spaces import load_space
 
 
 def command(
@@ -51,7 +52,7 @@ def command(
         for name in names():
             print(f"{name:<{width}}  {summary(name)}")
         return
-    space = options.load_space(file, settings, space_name, limits, config) if file else None
+    space = load_space(file, settings, space_name, limits, config) if file else None
     from nasdsl.training import write_toml
 
     chosen = configuration.search_settings(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nasdsl.cli import options
+from nasdsl.cli.spaces import load_space
 
 
 def command(
@@ -52,7 +53,7 @@ def command(
     Up to equivalence no sample tells how many there are that it missed; what --samples gives then is Chao's lower
     bound, which is close where classes are about equally large.
     """
-    spaces = [options.load_space(name, settings, space_name, limits) for name in names]
+    spaces = [load_space(name, settings, space_name, limits) for name in names]
     width = max(len(space.name) for space in spaces)
     if samples is not None:
         for space in spaces:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasdsl.cli import errors, options
+from nasdsl.cli.spaces import load_space
 from nasdsl.diagnostics import NasError
 from nasdsl.diagnostics.quantities import grouped
 
@@ -48,8 +49,8 @@ def command(
     from nasdsl.space.diff import compare
 
     try:
-        a = options.load_space(before, settings, space_name, limits)
-        b = options.load_space(after, settings, space_name, limits)
+        a = load_space(before, settings, space_name, limits)
+        b = load_space(after, settings, space_name, limits)
         found = compare(a, b)
     except NasError as fault:
         errors.report(fault)

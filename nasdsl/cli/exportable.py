@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.cli import finished, networks, options
+from nasdsl.cli.spaces import load_space
 from nasdsl.diagnostics import did_you_mean, failure
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _of_file(file: str, wish: Wish, bounds: list[str] | None) -> Exportable:
             f"`{file}` is a text, and no run: it has no {wish.weights} weights",
             "leave --weights out for fresh ones, or name a safetensors file",
         )
-    space = options.load_space(file, wish.settings, wish.space_name, bounds)
+    space = load_space(file, wish.settings, wish.space_name, bounds)
     if wish.genotype is None and space.choices:
         raise failure(
             "N988",

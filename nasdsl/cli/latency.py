@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import files, networks, options
+from nasdsl.cli.spaces import load_space
 from nasdsl.diagnostics import failure
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def command(
             "either a table is measured (-o) or one architecture (-g)",
             f"nasdsl latency {file} -o table.json",
         )
-    space = options.load_space(file, settings, space_name, limits)
+    space = load_space(file, settings, space_name, limits)
     if genotype is None:
         assert output is not None
         files.check_place(output)

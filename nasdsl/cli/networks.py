@@ -22,6 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasdsl.cli.spaces import read_space
 from nasdsl.diagnostics import failure
 from nasdsl.space.size import Rational, plain, whole
 
@@ -51,9 +52,8 @@ class SpaceReference:
         return replace(self, parameters={**self.parameters, **changed})
 
     def load(self) -> SearchSpace:
-        from nasdsl.cli import options
 
-        return options.read_space(self.file, self.parameters, self.name, self.limits)
+        return read_space(self.file, self.parameters, self.name, self.limits)
 
 
 def read_genotype(given: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nasdsl.cli import options
+from nasdsl.cli.spaces import load_space
 
 
 def command(
@@ -29,6 +30,6 @@ def command(
         nasdsl sample quickstart -n 5 --seed 0
         nasdsl sample ofa_mobilenetv3 -n 1000 --uniform > genotypes.jsonl
     """
-    space = options.load_space(file, settings, space_name, limits)
+    space = load_space(file, settings, space_name, limits)
     for genotype in space.sample(seed, n, uniform=uniform):
         print(genotype.text)

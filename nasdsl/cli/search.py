@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasdsl.cli import configuration, errors, options
+from nasdsl.cli.spaces import fit_space, load_space
 from nasdsl.diagnostics import Diagnostic, Severity
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def command(
         nasdsl search quickstart --strategy successive_halving --evaluator train
         nasdsl search quickstart -c mine.toml        # `nasdsl config` prints one to start from
     """
-    space = options.load_space(file, settings, space_name, limits, config)
+    space = load_space(file, settings, space_name, limits, config)
     from nasdsl.report.live import watching
     from nasdsl.report.progress import Progress
     from nasdsl.report.trackers import check_trackers, tracked
@@ -127,7 +128,7 @@ def command(
     if latency is not None:
         chosen = chosen.model_copy(update={"latency": str(latency)})
     found = task_for(chosen.task, chosen.data)
-    space = options.fit_space(space, found, file, settings, space_name, limits, config)
+    space = fit_space(space, found, file, settings, space_name, limits, config)
     words = (space.name, found.name, chosen.strategy, chosen.evaluator, str(chosen.seed))
     folder = output or Path("runs") / "-".join(filter(None, words))
     ranks, _ = context.with_resource(joined(resolve_device(chosen.device), chosen.timeout))

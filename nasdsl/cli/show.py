@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import files, networks, options
+from nasdsl.cli.spaces import load_space
 from nasdsl.diagnostics import failure
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def command(
 
     path = files.find_space(file)
     form = form or _of_suffix(output)
-    space = options.load_space(file, settings, space_name, limits)
+    space = load_space(file, settings, space_name, limits)
     found = None if genotype is None else space.genotype(networks.read_genotype(genotype))
     text = written(picture_of(space, found), form)
     if output is None:

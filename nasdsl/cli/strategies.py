@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nasdsl.cli import options
+from nasdsl.cli.spaces import load_space
 
 
 def command(
@@ -40,7 +41,7 @@ def command(
         found = explained(name)
         print(json.dumps(found, indent=2) if as_json else page(found))
         return
-    within = None if space is None else options.load_space(space, None, None, None)
+    within = None if space is None else load_space(space, None, None, None)
     told: dict[str, Sequence[Mapping[str, Any]]] = {"strategies": strategies(within)}
     if within is None:
         told["evaluators"] = evaluators()

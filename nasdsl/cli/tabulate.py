@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import configuration, options
+from nasdsl.cli.spaces import fit_space, load_space
 
 if TYPE_CHECKING:
     from nasdsl.searching.tabulate import Row
@@ -45,14 +46,14 @@ def command(
         nasdsl tabulate nasbench201 --set cells=1 --set size=8 --set channels=1 -n 60 --seeds 2 -o table.csv
         nasdsl tabulate mine.nas -n 100 --epochs 10 -c lr=0.05 -o table.csv
     """
-    space = options.load_space(file, settings, space_name, limits, config)
+    space = load_space(file, settings, space_name, limits, config)
     from nasdsl.searching.processes import cores
     from nasdsl.searching.tabulate import tabulate
     from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.recipe import Recipe
 
     found = configuration.task_of(context, config, "digits", DataSettings())
-    space = options.fit_space(space, found, file, settings, space_name, limits, config)
+    space = fit_space(space, found, file, settings, space_name, limits, config)
     recipe = configuration.training_recipe(Recipe(), recipe=recipe_name, epochs=epochs, config=config)
 
     def progress(done: int, row: Row) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasdsl.cli import configuration, errors, files, options
+from nasdsl.cli.spaces import fit_space, load_space
 from nasdsl.diagnostics import Diagnostic, Severity, failure
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _of_space(
     from nasdsl.training import Recipe
     from nasdsl.training.data.settings import DataSettings
 
-    space = options.load_space(what, settings, space_name, limits, config)
+    space = load_space(what, settings, space_name, limits, config)
     if genotype is None and space.choices:
         raise failure(
             "N988",
@@ -225,7 +226,7 @@ def _of_space(
             f'name it with -g, such as -g "$(nasdsl sample {what})"',
         )
     task = configuration.task_of(context, config, "digits", DataSettings())
-    space = options.fit_space(space, task, what, settings, space_name, limits, config)
+    space = fit_space(space, task, what, settings, space_name, limits, config)
     reference = networks.SpaceReference(
         files.find_space(what), space.name, space.parameters, options.limits(limits)
     )
