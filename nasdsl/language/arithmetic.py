@@ -170,7 +170,7 @@ class Arithmetic:
         value = self.elaborator.evaluate(e.operand, names, place)
         self._check_operand(value, e.operand, "-")
         if isinstance(value, Tensor):
-            return self.elaborator.uses.primitive("scale", [value.node], {"number": -1}, place, e.span)
+            return self.elaborator.primitives.apply("scale", [value.node], {"number": -1}, place, e.span)
         result: Value = self.compute("negate", e.span, place, value)
         return result
 
@@ -184,7 +184,7 @@ class Arithmetic:
             if operator == "+":
                 return self.elaborator.forms.reduce("sum", ListValue((a, b)), {}, place, span)
             name = {"-": "subtract", "*": "multiply", "/": "divide"}[operator]
-            return self.elaborator.uses.primitive(name, [t.node for t in tensors], {}, place, span)
+            return self.elaborator.primitives.apply(name, [t.node for t in tensors], {}, place, span)
         if len(tensors) == 1:
             (tensor,) = tensors
             number = b if tensor is a else a
@@ -198,9 +198,11 @@ class Arithmetic:
                 )
             if operator == "*" or (operator == "/" and tensor is a):
                 factor = number if operator == "*" else self.compute("/", span, place, 1, number)
-                return self.elaborator.uses.primitive("scale", [tensor.node], {"number": factor}, place, span)
+                return self.elaborator.primitives.apply(
+                    "scale", [tensor.node], {"number": factor}, place, span
+                )
             settings = {"operator": operator, "number": number, "side": "right" if tensor is a else "left"}
-            return self.elaborator.uses.primitive("with_number", [tensor.node], settings, place, span)
+            return self.elaborator.primitives.apply("with_number", [tensor.node], settings, place, span)
         result: Value = self.compute(operator, span, place, a, b)
         return result
 

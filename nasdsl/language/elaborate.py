@@ -6,8 +6,9 @@ walked at each use, which is why every use of an ``op`` makes its own choices.
 
 This file has the order, the names and the expressions. ``interface.py`` holds the parameters, inputs and outputs of
 a space, ``statements.py`` what stands in bodies; ``lists.py`` and ``arithmetic.py`` compute, ``choices.py`` makes
-choices, ``uses.py`` applies operations, ``forms.py`` holds ``repeat``, ``sum`` and the like, ``requirements.py`` what
-stands after ``require``. What goes wrong is kept by ``wrongs.py`` to the end.
+choices, ``uses.py`` applies operations (``binding.py`` their arguments, ``primitives.py`` those of the catalogue),
+``forms.py`` holds ``repeat``, ``sum`` and the like, ``requirements.py`` what stands after ``require``. What goes wrong
+is kept by ``wrongs.py`` to the end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nasdsl.diagnostics import Diagnostic, Findings, Span, did_you_mean
 from nasdsl.language import lints, syntax
 from nasdsl.language.again import Again
 from nasdsl.language.arithmetic import Arithmetic
+from nasdsl.language.binding import Binding
 from nasdsl.language.builder import GraphBuilder, Limits, Wrong, type_text
 from nasdsl.language.choices import Choices
 from nasdsl.language.forms import BUILTINS, Forms
@@ -30,6 +32,7 @@ from nasdsl.language.modules import Module
 from nasdsl.language.naming import Step
 from nasdsl.language.observer import Observer
 from nasdsl.language.place import Body, Place
+from nasdsl.language.primitives import Primitives
 from nasdsl.language.proof import Proof
 from nasdsl.language.requirements import MEASURES, Requirements
 from nasdsl.language.resolve import resolve
@@ -76,6 +79,8 @@ class Elaborator:
         self.lists = Lists(self)
         self.arithmetic = Arithmetic(self)
         self.choices = Choices(self)
+        self.primitives = Primitives(self)
+        self.binding = Binding(self)
         self.uses = Uses(self)
         self.forms = Forms(self)
         self.requirements = Requirements(self)

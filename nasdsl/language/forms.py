@@ -242,7 +242,7 @@ class Forms:
         reads = [
             (node, self.table.both(place.guard, guard)) for node, guard in zip(nodes, guards, strict=True)
         ]
-        return Tensor(self.elaborator.uses.node(name, reads, type, full, place, span))
+        return Tensor(self.elaborator.primitives.node(name, reads, type, full, place, span))
 
     def _check_not_empty(self, name: str, guards: Sequence[Diagram], place: Place, span: Span) -> None:
         """A ``sum`` of nothing is absent; these have nothing to be."""
@@ -333,7 +333,7 @@ class Forms:
     def _identity(self, value: Value, span: Span, place: Place) -> Value:
         if not isinstance(value, Tensor):
             fail("N201", f"`repeat` takes a tensor, and this is {self.elaborator.describe(value)}", span)
-        return self.elaborator.uses.primitive("identity", [value.node], {}, place, span)
+        return self.elaborator.primitives.apply("identity", [value.node], {}, place, span)
 
     def _depths(self, depth: Value, e: syntax.Expression, place: Place) -> list[int]:
         """The depths that are possible here, in order."""

@@ -9,7 +9,7 @@ from nasdsl.diagnostics import Diagnostic, Note, Span
 from nasdsl.language import syntax
 from nasdsl.language.assigned import Assigned
 from nasdsl.language.place import Place
-from nasdsl.language.stop import Stop, count, fail, with_article
+from nasdsl.language.stop import Stop, brief, count, fail, with_article
 from nasdsl.language.values import (
     ListValue,
     Names,
@@ -201,8 +201,8 @@ class Statements:
                     "`=` names tensors, numbers and lists, not operations",
                     e.span,
                     label="an operation",
-                    help=f"`op {target.name} = {_short(e)}` outside the body makes its own choices and weights at every "
-                    f"use,\n`shared {target.name} = {_short(e)}` has one set of weights for all its uses",
+                    help=f"`op {target.name} = {brief(e.span)}` outside the body makes its own choices and weights at every "
+                    f"use,\n`shared {target.name} = {brief(e.span)}` has one set of weights for all its uses",
                 )
             name = (
                 self._target_name(target.name, target.index is not None, indices[i], place) if alone else None
@@ -285,9 +285,3 @@ def _no_return(statements: Sequence[syntax.Statement], span: Span) -> Stop:
     return Stop(
         Diagnostic("N206", "a body ends with `return`", where, help="add `return …` as the last statement")
     )
-
-
-def _short(e: syntax.Expression) -> str:
-    """An expression's text where it is short enough for a help line."""
-    text = " ".join(e.span.text.split())
-    return text if len(text) <= 40 else "…"

@@ -74,3 +74,9 @@ def listed(words: object) -> str:
     if len(items) < 2:
         return "".join(items)
     return ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def brief(span: Span) -> str:
+    """The text of an expression, or of a `return`, where it is short enough for a help line."""
+    text = " ".join(span.text.removeprefix("return ").split())
+    return text if len(text) <= 40 else "…"

@@ -232,3 +232,10 @@ def label_of(value: Value) -> str | None:
 def leaves(value: Any) -> Sequence[Any]:
     """The values that a number takes, one where it doesn't rest on choices."""
     return value.leaves() if isinstance(value, Diagram) else (value,)
+
+
+def flat(value: Value, lists: bool = False) -> list[Value]:
+    """A tuple feeds its items one by one; with ``lists``, a list does too."""
+    if isinstance(value, Tuple) or (lists and isinstance(value, ListValue)):
+        return [inner for item in value.items for inner in flat(item, lists)]
+    return [value]
