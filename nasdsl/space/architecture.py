@@ -32,6 +32,10 @@ SEGMENT = "segment"
 """The operation of a :class:`Segment`."""
 
 
+GIVEN = ("input", "element", "state")
+"""The operations of steps that are no calls: what the network, or what a scan's body is given."""
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One call. ``id`` is the node of the space graph that it came from; ``inputs`` are ids of earlier steps.
@@ -121,8 +125,9 @@ def needed(architecture: Architecture, steps: Iterable[Step]) -> tuple[Step, ...
         id = stack.pop()
         if id not in found and id in by_id:  # else what a scan's body is given
             found.add(id)
-            stack += reads(by_id[id])
-    return tuple(step for step in by_id.values() if step.id in found)
+            step = by_id[id]
+            stack += step.inputs if step.body is None else reads(step)
+    return tuple([step for id, step in by_id.items() if id in found])
 
 
 def reads(step: Step) -> Iterator[int]:
@@ -148,6 +153,7 @@ def outside(body: Body) -> tuple[int, ...]:
 
 def readers(architecture: Architecture) -> Counter[int]:
     """How often the output of each step is read; an output of the architecture is read by whoever asked for it."""
-    found = Counter(id for step in architecture.steps for id in reads(step))
-    found.update(id for _, id in architecture.outputs)
-    return found
+    ids = [id for _, id in architecture.outputs]
+    for step in architecture.steps:
+        ids += step.inputs if step.body is None else reads(step)
+    return Counter(ids)

@@ -2,19 +2,23 @@
 
 Backwards from the outputs through guards that hold, then forwards: zeros are propagated, identities and selections
 vanish, sums lose what is absent, and what nobody reads any more is dropped.
+
+Architectures have most of their steps in common: a step is one object for all of them in which a node reads the same
+and has the same sizes. So it is made once, and what is derived from it (what runs it, say) can be remembered by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nasdsl.space.architecture import GATE, ZEROS, Architecture, Body, Step
+from nasdsl.space.architecture import GATE, GIVEN, ZEROS, Architecture, Body, Step
 from nasdsl.space.choice import Taken
-from nasdsl.space.diagram import Diagram
+from nasdsl.space.diagram import LEAF, Diagram
 from nasdsl.space.graph import SELECT, Node
 from nasdsl.space.operation import Catalogue, Instance
+from nasdsl.space.remembered import Remembered
 from nasdsl.space.tensor import Part, Parts, Shape, TensorType
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 Assignment = Sequence[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Absent:
     """A tensor that is not there; it keeps its shape."""
 
@@ -31,16 +35,85 @@ class Absent:
     parts: tuple[Parts, ...]
 
 
+# What decides a node; every other operation is a call of the catalogue's.
+_DECIDES = {
+    **dict.fromkeys(GIVEN, "_given"),
+    SELECT: "_select",
+    "scan": "_scan",
+    "zero": "_nothing",
+    "identity": "_same",
+    "sum": "_reduce",
+    "mean": "_reduce",
+}
+
+
 class Decider:
-    """What deciding needs of a space, laid out once: reads in order, and instances that rest on no choice."""
+    """What deciding needs of a space, laid out once: reads in order, what each node rests on, and the steps made so far."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
         graph = space.graph
         self.nodes: list[Node] = [graph.node(id) for id in range(graph.number_of_nodes())]
         self.reads = [[(e.source, e.guard) for e in graph.reads(node.id)] for node in self.nodes]
+        # What a node reads wherever it is itself; None where that rests on choices.
+        self.sources = [self._sources(node) for node in self.nodes]
+        # Of selections that rest on one variable: it, and what is read in each of its cases.
+        self.picks = {node.id: pick for node in self.nodes if (pick := self._pick(node)) is not None}
+        self.decides = [_DECIDES.get(node.operation, "_plain") for node in self.nodes]
+        self.rests_on = [self._rests_on(node) for node in self.nodes]
+        # Sums and means all of whose terms have the size of the result.
+        self.alike = [
+            node.type.is_static and all(self.nodes[source].type.dims == node.type.dims for source, _ in reads)
+            for node, reads in zip(self.nodes, self.reads, strict=True)
+        ]
+        self.identities = frozenset(node.id for node in self.nodes if node.operation == "identity")
+        # Calls that rest on nothing but what they read, and that always read the same.
+        self.settled = frozenset(
+            node.id
+            for node in self.nodes
+            if self.decides[node.id] == "_plain"
+            and self.sources[node.id] is not None
+            and not self.rests_on[node.id]
+        )
+        self.has_regions = any(node.region is not None for node in self.nodes)
+        catalogue = space.catalogue
+        self.borrows = any(
+            node.operation in catalogue and catalogue[node.operation].borrows is not None
+            for node in self.nodes
+        )
+        self.steps: Remembered[tuple[Any, ...], Step] = Remembered()
         self.static: dict[int, Instance] = {}
         self.owned: dict[int, bool] = {}
+
+    def _sources(self, node: Node) -> tuple[int, ...] | None:
+        reads = self.reads[node.id]
+        if all(guard is node.guard or guard is self.space.table.true for _, guard in reads):
+            return tuple(source for source, _ in reads)
+        return None
+
+    def _pick(self, node: Node) -> tuple[int, tuple[tuple[int, ...], ...]] | None:
+        if node.operation != SELECT:
+            return None
+        table = self.space.table
+        reads = [(source, table.given(guard, node.guard)) for source, guard in self.reads[node.id]]
+        variables = {guard.variable for _, guard in reads}
+        if len(variables) != 1 or any(not case.is_leaf for _, guard in reads for case in guard.cases):
+            return None
+        (variable,) = variables
+        if variable == LEAF:
+            return None
+        cases = range(self.space.arities[variable])
+        found = tuple(tuple(source for source, guard in reads if guard.cases[case].value) for case in cases)
+        return (variable, found) if all(len(sources) == 1 for sources in found) else None
+
+    def _rests_on(self, node: Node) -> tuple[int, ...]:
+        """The variables that sizes and settings of a node and of what it reads rest on."""
+        values = list(node.settings.values())
+        for type in (node.type, *(self.nodes[source].type for source, _ in self.reads[node.id])):
+            values += type.dims
+            values += [part.size for parts in type.parts for part in parts or ()]
+        found = [value.support() for value in values if isinstance(value, Diagram)]
+        return tuple(sorted(frozenset().union(*found)))
 
     def decide(
         self,
@@ -69,6 +142,8 @@ class _Run:
         self.assignment = assignment
         self.gated = {c.index: c for c in decider.space.choices if c.name in gated} if gated else {}
         self.keep_absent = keep_absent
+        # Where each variable takes one case.
+        self.picks = decider.picks
         self.truth: dict[int, bool] = {}
         self.steps: dict[int, Step] = {}
         # For each node the step that carries its value, or why there is none.
@@ -83,21 +158,20 @@ class _Run:
 
     def architecture(self) -> tuple[list[Step], list[tuple[str, int]]]:
         space = self.decider.space
-        active: dict[int, list[tuple[int, Diagram]]] = {}
-        stack = [node for _, node in space.outputs]
-        stack += space.inputs
-        while stack:
-            id = stack.pop()
-            if id in active:
-                continue
-            edges = [(source, guard) for source, guard in self.decider.reads[id] if self.holds(guard)]
-            active[id] = edges
-            stack += [source for source, _ in edges]
-            if self.nodes[id].operation == "scan":
-                element, states = self.nodes[id].settings["element"], self.nodes[id].settings["states"]
-                stack += [element, *states]
+        active = self._active()
+        values, settled, known = self.value, self.decider.settled, self.decider.steps
+        passing = self.decider.identities if self.gated else self.decider.identities | self.picks.keys()
         for id in sorted(active):
-            self.value[id] = self._step(self.nodes[id], active[id])
+            if id in passing:
+                values[id] = values[active[id][0]]
+                continue
+            # Most steps were made before, and need no more than being looked up.
+            if id in settled:
+                step = known.get((id, tuple([values[source] for source in active[id]]), None))
+                if step is not None:
+                    self.steps[id], values[id] = step, id
+                    continue
+            values[id] = self._step(self.nodes[id], active[id])
         outputs = []
         for name, node in space.outputs:
             value = self.value[node]
@@ -106,8 +180,33 @@ class _Run:
             outputs.append((name, value))
         return self._needed([value for _, value in outputs]), outputs
 
+    def _active(self) -> dict[int, tuple[int, ...]]:
+        """The nodes that outputs rest on through guards that hold, each with what it reads."""
+        decider, picks = self.decider, self.picks
+        active: dict[int, tuple[int, ...]] = {}
+        stack = [node for _, node in decider.space.outputs]
+        stack += decider.space.inputs
+        while stack:
+            id = stack.pop()
+            if id in active:
+                continue
+            sources = decider.sources[id]
+            if sources is None:
+                pick = picks.get(id)
+                if pick is not None:
+                    sources = pick[1][self.assignment[pick[0]]]
+                else:
+                    sources = tuple([source for source, guard in decider.reads[id] if self.holds(guard)])
+            active[id] = sources
+            stack += sources
+            if self.nodes[id].operation == "scan":
+                element, states = self.nodes[id].settings["element"], self.nodes[id].settings["states"]
+                stack += [element, *states]
+        return active
+
     def _needed(self, outputs: Sequence[int]) -> list[Step]:
         """Steps that somebody reads, in order, those of a scan inside it."""
+        steps = self.steps
         needed: set[int] = set()
         stack = [*outputs, *self.decider.space.inputs]
         while stack:
@@ -115,15 +214,18 @@ class _Run:
             if id in needed:
                 continue
             needed.add(id)
-            step = self.steps[id]
+            step = steps[id]
             stack += step.inputs
             if step.body is not None:
                 stack += [step.body.output, *step.body.new_states, step.body.element, *step.body.states]
-        self._keep_weights(needed)
+        if self.decider.borrows:
+            self._keep_weights(needed)
+        if not self.decider.has_regions:
+            return [steps[id] for id in sorted(needed, key=self._order if self.zeros else None)]
         inside: dict[int, list[Step]] = {}
         top: list[Step] = []
         for id in sorted(needed, key=self._order):
-            step = self.steps[id]
+            step = steps[id]
             region = self._region(id)
             if region is None:
                 top.append(step)
@@ -132,18 +234,8 @@ class _Run:
         finished = []
         for step in top:
             if step.body is not None:
-                b = step.body
-                body = Body(b.element, b.states, tuple(inside.get(b.element, ())), b.new_states, b.output)
-                step = Step(
-                    step.id,
-                    step.operation,
-                    step.instance,
-                    step.inputs,
-                    step.scope,
-                    step.name,
-                    step.owner,
-                    body,
-                )
+                steps_inside = tuple(inside.get(step.body.element, ()))
+                step = replace(step, body=replace(step.body, steps=steps_inside))
             finished.append(step)
         return finished
 
@@ -173,40 +265,44 @@ class _Run:
 
     # --- one node ------------------------------------------------------------------------------
 
-    def _step(self, node: Node, edges: Sequence[tuple[int, Diagram]]) -> int | Absent:
-        operation = node.operation
-        values = [self.value[source] for source, _ in edges]
-        if operation in ("input", "element", "state"):
-            inputs = tuple(self._present(v, node) for v in values)
-            return self._add(node, operation, Instance((), node.settings, self._shape(node.type)), inputs)
-        if operation == SELECT:
-            return self._select(node, values)
-        if operation == "scan":
-            return self._scan(node, values)
-        if operation == "zero":
-            return self._absent(node)
-        if operation == "identity":
-            return values[0]
-        if operation in ("sum", "mean"):
-            return self._reduce(node, values)
-        if self.catalogue[operation].passes_absence and any(isinstance(v, Absent) for v in values):
-            return self._absent(node)
-        return self._call(node, [self._present(v, node) for v in values])
+    def _step(self, node: Node, sources: Sequence[int]) -> int | Absent:
+        values = [self.value[source] for source in sources]
+        decide: Callable[[Node, Sequence[int | Absent]], int | Absent]
+        decide = getattr(self, self.decider.decides[node.id])
+        return decide(node, values)
+
+    def _given(self, node: Node, values: Sequence[int | Absent]) -> int:
+        return self._call(node, tuple(self._present(v, node) for v in values))
+
+    def _nothing(self, node: Node, values: Sequence[int | Absent]) -> Absent:
+        return self._absent(node)
+
+    def _same(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
+        return values[0]
+
+    def _plain(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
+        for value in values:
+            if isinstance(value, Absent):
+                if self.catalogue[node.operation].passes_absence:
+                    return self._absent(node)
+                return self._call(node, tuple(self._present(v, node) for v in values))
+        return self._call(node, tuple(values))  # type: ignore[arg-type]
 
     def _reduce(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
         """A sum or mean of what is there; a mean divides by all that were chosen."""
         present = [v for v in values if isinstance(v, int)]
         if not present:
             return self._absent(node)
-        shape = self._shape(node.type)
-        if all(self.steps[v].shape != shape for v in present):
-            # Only an absent term had the full size, to which the others are stretched.
-            full = next((v for v in values if isinstance(v, Absent) and v.shape == shape), None)
-            if full is not None:
-                present.append(self._zeros(full, node))
+        if not self.decider.alike[node.id]:
+            shape = self._shape(node.type)
+            if all(self.steps[v].shape != shape for v in present):
+                # Only an absent term had the full size, to which the others are stretched.
+                full = next((v for v in values if isinstance(v, Absent) and v.shape == shape), None)
+                if full is not None:
+                    present.append(self._zeros(full, node))
         if len(present) == 1 and (node.operation == "sum" or len(values) == 1):
             return present[0]
-        return self._call(node, present, divisor=len(values))
+        return self._call(node, tuple(present), divisor=len(values))
 
     @property
     def catalogue(self) -> Catalogue:
@@ -223,12 +319,18 @@ class _Run:
                 return value
             value = self._zeros(value, node)
         choice = self.gated[node.choice]
-        shape = self._shape(node.type)
-        instance = Instance((self.steps[value].shape,), {}, shape)
-        self.steps[node.id] = Step(
-            node.id, GATE, instance, (value,), node.scope, node.name,
-            choice=choice.name, candidate=self.assignment[choice.variables[0]],
-        )  # fmt: skip
+        candidate = self.assignment[choice.variables[0]]
+        key = (node.id, value, GATE, candidate, *[self.assignment[v] for v in self.decider.rests_on[node.id]])
+        found = self.decider.steps.get(key)
+        if found is None:
+            instance = Instance((self.steps[value].shape,), {}, self._shape(node.type))
+            found = Step(
+                node.id, GATE, instance, (value,), node.scope, node.name,
+                choice=choice.name, candidate=candidate,
+            )  # fmt: skip
+            if value >= 0:
+                self.decider.steps.keep(key, found)
+        self.steps[node.id] = found
         return node.id
 
     def _scan(self, node: Node, values: Sequence[int | Absent]) -> int:
@@ -243,9 +345,25 @@ class _Run:
         self.steps[node.id] = Step(node.id, "scan", instance, inputs, node.scope, node.name, body=body)
         return node.id
 
-    def _call(self, node: Node, inputs: Sequence[int], divisor: int | None = None) -> int:
-        static = self.decider.static.get(node.id)
-        if static is None or len(static.inputs) != len(inputs) or divisor is not None:
+    def _call(self, node: Node, inputs: tuple[int, ...], divisor: int | None = None) -> int:
+        decider, id = self.decider, node.id
+        rests_on = decider.rests_on[id]
+        key = (id, inputs, divisor, *[self.assignment[v] for v in rests_on])
+        found = decider.steps.get(key)
+        if found is None:
+            found = self._made(node, inputs, divisor)
+            # What negative ids, those of zeros, stand for is known in one architecture alone.
+            if not inputs or min(inputs) >= 0:
+                decider.steps.keep(key, found)
+        self.steps[id] = found
+        return id
+
+    def _made(self, node: Node, inputs: tuple[int, ...], divisor: int | None) -> Step:
+        if node.operation in GIVEN:
+            given = Instance((), node.settings, self._shape(node.type))
+            return Step(node.id, node.operation, given, inputs, node.scope, node.name)
+        instance = self.decider.static.get(node.id)
+        if instance is None or len(instance.inputs) != len(inputs) or divisor is not None:
             settings = {k: self._at(v) for k, v in node.settings.items()}
             if "divisor" in settings or (divisor is not None and node.operation == "mean"):
                 settings["divisor"] = divisor
@@ -257,25 +375,17 @@ class _Run:
                 tuple(self._parts(t) for t in types),
                 self._parts(node.type),
             )
-            rests = divisor is not None or any(isinstance(v, Diagram) for v in node.settings.values())
-            rests = rests or not node.type.is_static
-            rests = rests or not all(
-                self.nodes[source].type.is_static for source, _ in self.decider.reads[node.id]
-            )
-            rests = rests or self.catalogue[node.operation].variadic
-            if not rests:
+            if (
+                divisor is None
+                and not self.decider.rests_on[node.id]
+                and not self.catalogue[node.operation].variadic
+            ):
                 self.decider.static[node.id] = instance
-        else:
-            instance = static
-        return self._add(node, node.operation, instance, tuple(inputs))
+        owner = node.owner if self._has_weights(node, instance) else None
+        return Step(node.id, node.operation, instance, inputs, node.scope, node.name, owner)
 
     def _type_sources(self, inputs: Sequence[int]) -> list[int]:
         return [self._zeros_source[i] if i < 0 else i for i in inputs]
-
-    def _add(self, node: Node, operation: str, instance: Instance, inputs: tuple[int, ...]) -> int:
-        owner = node.owner if self._has_weights(node, instance) else None
-        self.steps[node.id] = Step(node.id, operation, instance, inputs, node.scope, node.name, owner)
-        return node.id
 
     def _has_weights(self, node: Node, instance: Instance) -> bool:
         owned = self.decider.owned.get(node.id)

@@ -61,6 +61,7 @@ class _Mixture(_Run):
             else:
                 self.cases[choice.variables[0]] = positions
         self.possible: dict[int, bool] = {}
+        self.picks = {}
 
     def holds(self, guard: Diagram) -> bool:
         """Whether it can, with the candidates that there are."""
@@ -72,11 +73,14 @@ class _Mixture(_Run):
             found = self.possible[id(guard)] = any(self.holds(guard.cases[c]) for c in cases)
         return found
 
-    def _step(self, node: Node, edges: Sequence[tuple[int, Diagram]]) -> int | Absent:
+    def _step(self, node: Node, sources: Sequence[int]) -> int | Absent:
         table = self.decider.space.table
+        edges = self.decider.reads[node.id]
+        if len(edges) > len(sources):
+            edges = [edge for edge in edges if self.holds(edge[1])]
         weights = [table.given(guard, node.guard) for _, guard in edges]
         if all(weight is table.true for weight in weights):
-            return super()._step(node, edges)
+            return super()._step(node, sources)
         if node.operation not in (SELECT, "sum", "mean"):
             raise failure(
                 "N506",
@@ -84,7 +88,7 @@ class _Mixture(_Run):
                 "use a strategy that runs one path at a time",
                 node.span,
             )
-        values = [self.value[source] for source, _ in edges]
+        values = [self.value[source] for source in sources]
         if not any(isinstance(value, int) for value in values):
             return self._absent(node)
         if node.operation == "mean":  # it divides by all that were chosen, also by what is absent

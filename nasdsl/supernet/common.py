@@ -11,44 +11,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from sys import intern
 from typing import Any
 
 from nasdsl.operations.execute import is_torch
 from nasdsl.space.architecture import ZEROS, Architecture, Body, Step
 from nasdsl.space.operation import Catalogue
+from nasdsl.space.remembered import Remembered
 
 
-def share_common(architecture: Architecture, catalogue: Catalogue) -> Architecture:
-    """The same outputs from fewer steps."""
+def share_common(
+    architecture: Architecture, catalogue: Catalogue, made: Remembered[Any, Any] | None = None
+) -> Architecture:
+    """The same outputs from fewer steps. ``made`` remembers what is worked out of single steps."""
     renamed: dict[int, int] = {}
-    steps = _shared(architecture.steps, catalogue, renamed)
+    made = Remembered() if made is None else made
+    steps = _shared(architecture.steps, catalogue, renamed, made)
     outputs = tuple((name, renamed.get(id, id)) for name, id in architecture.outputs)
     return replace(architecture, steps=steps, outputs=outputs)
 
 
-def _shared(steps: Sequence[Step], catalogue: Catalogue, renamed: dict[int, int]) -> tuple[Step, ...]:
+def _shared(
+    steps: Sequence[Step], catalogue: Catalogue, renamed: dict[int, int], made: Remembered[Any, Any]
+) -> tuple[Step, ...]:
     kept: list[Step] = []
     known: dict[Any, int] = {}
     for step in steps:
-        inputs = tuple(renamed.get(id, id) for id in step.inputs)
-        if inputs != step.inputs:
-            step = replace(step, inputs=inputs)
+        if renamed and not renamed.keys().isdisjoint(step.inputs):
+            step = _reading(step, tuple(renamed.get(id, id) for id in step.inputs), made)
         if step.body is not None:
-            step = replace(step, body=_body(step.body, catalogue, renamed))
-        key = _key(step, catalogue)
-        same = known.get(key) if key is not None else None
-        if same is not None:
-            renamed[step.id] = same
-            continue
-        if key is not None:
-            known[key] = step.id
+            step = replace(step, body=_body(step.body, catalogue, renamed, made))
+        elif step.owner is None:
+            key = made.get(("key", step))
+            if key is None:
+                key = made.keep(("key", step), _key(step, catalogue) or step)
+            same = known.setdefault(key, step.id)
+            if same != step.id:
+                renamed[step.id] = same
+                continue
         kept.append(step)
     return tuple(kept)
 
 
-def _body(body: Body, catalogue: Catalogue, outside: Mapping[int, int]) -> Body:
+def _reading(step: Step, inputs: tuple[int, ...], made: Remembered[Any, Any]) -> Step:
+    """The step with other inputs."""
+    key = (step, inputs)
+    found: Step | None = made.get(key)
+    return made.keep(key, replace(step, inputs=inputs)) if found is None else found
+
+
+def _body(body: Body, catalogue: Catalogue, outside: Mapping[int, int], made: Remembered[Any, Any]) -> Body:
     renamed = dict(outside)
-    steps = _shared(body.steps, catalogue, renamed)
+    steps = _shared(body.steps, catalogue, renamed, made)
     states = tuple(renamed.get(id, id) for id in body.new_states)
     return replace(body, steps=steps, new_states=states, output=renamed.get(body.output, body.output))
 
@@ -56,7 +70,7 @@ def _body(body: Body, catalogue: Catalogue, outside: Mapping[int, int]) -> Body:
 def _key(step: Step, catalogue: Catalogue) -> Any:
     """Equal for steps that compute the same; None where that can't be said."""
     if step.operation == ZEROS:
-        return (ZEROS, step.inputs, step.shape)
+        return (intern(f"{ZEROS} {step.shape!r}"), step.inputs)
     operation = catalogue.get(step.operation)
     if operation is None or operation.variadic or operation.borrows is not None or step.owner is not None:
         return None
@@ -65,12 +79,6 @@ def _key(step: Step, catalogue: Catalogue) -> Any:
         "." in call.target and not is_torch(call.target) and call.kind == "function"
     ):
         return None
-    return (
-        call.kind,
-        call.target,
-        repr(call.args),
-        repr(call.kwargs),
-        call.number_at,
-        step.inputs,
-        step.shape,
-    )
+    # As text, of which there is one object, and which knows its hash.
+    what = (call.kind, call.target, call.args, call.kwargs, call.number_at, step.shape)
+    return (intern(repr(what)), step.inputs)

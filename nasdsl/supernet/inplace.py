@@ -6,8 +6,10 @@ Convolutions, linear maps, batch norms and nodes' sums keep their inputs, not th
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from nasdsl.space.architecture import Architecture, Step, readers
+from nasdsl.space.remembered import Remembered
 from nasdsl.supernet.node import Node
 
 RELU_IN_PLACE = "relu in place"
@@ -15,17 +17,21 @@ RELU_IN_PLACE = "relu in place"
 _KEEP_NO_OUTPUT = frozenset({"conv", "depthwise", "linear", "batchnorm"})
 
 
-def relu_in_place(architecture: Architecture) -> Architecture:
-    """The same architecture with some ReLUs as steps of operation :data:`RELU_IN_PLACE`."""
+def relu_in_place(architecture: Architecture, made: Remembered[Any, Any] | None = None) -> Architecture:
+    """The same architecture with some ReLUs as steps of operation :data:`RELU_IN_PLACE`, which ``made`` remembers."""
     read = readers(architecture)
-    by_id = {step.id: step for step in architecture.steps}
-    steps = tuple(
-        replace(step, operation=RELU_IN_PLACE)
-        if step.operation == "relu" and read[step.inputs[0]] == 1 and _is_free(by_id[step.inputs[0]])
-        else step
-        for step in architecture.steps
-    )
-    return replace(architecture, steps=steps)
+    made = Remembered() if made is None else made
+    by_id: dict[int, Step] = {}
+    for step in architecture.steps:
+        if step.operation == "relu" and read[step.inputs[0]] == 1 and _is_free(by_id[step.inputs[0]]):
+            found: Step | None = made.get(("in place", step))
+            step = (
+                made.keep(("in place", step), replace(step, operation=RELU_IN_PLACE))
+                if found is None
+                else found
+            )
+        by_id[step.id] = step
+    return replace(architecture, steps=tuple(by_id.values()))
 
 
 def _is_free(maker: Step) -> bool:

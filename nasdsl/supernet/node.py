@@ -14,8 +14,7 @@ other x_i only where the gradient of c_i is wanted. Nothing else is kept for a s
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -26,6 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Step, needed, readers
 from nasdsl.space.diagram import Diagram
+from nasdsl.space.remembered import Remembered
 from nasdsl.supernet.gates import OnesForOthers, inner, multiply, selected_only
 from nasdsl.supernet.kernels import add_normalised, normalised_backward, takes_batch_statistics
 
@@ -57,35 +57,62 @@ class Node(Step):
 # --- the pass -----------------------------------------------------------------------------------------
 
 
-def join_nodes(architecture: Architecture, rides: Callable[[Step], bool]) -> Architecture:
+def join_nodes(
+    architecture: Architecture, rides: Callable[[Step], bool], made: Remembered[Any, Any] | None = None
+) -> Architecture:
     """The same architecture with sums, mixtures and gates as nodes.
 
     ``rides(step)`` says whether a coefficient may be the scale of that batch norm. What a scan repeats stays as it is.
+    ``made`` remembers the nodes, where ``rides`` is the same.
     """
     read = readers(architecture)
+    made = Remembered() if made is None else made
     steps: dict[int, Step] = {}
     for step in architecture.steps:
-        terms = _terms(step, architecture)
-        if terms is None:
+        if step.operation not in _SUMS:
             steps[step.id] = step
             continue
-        absorbed: list[Term] = []
-        for term in terms:
-            absorbed += _absorb(term, steps, read, rides)
-        there = [term for term in absorbed if term.source is None or steps[term.source].operation != ZEROS]
-        if any(term.source is not None for term in there):
-            # What is absent adds nothing; a gate on it may still want its Σδ.
-            gone = [replace(t, source=None) for t in absorbed if t not in there and t.gate is not None]
-            absorbed = there + gone
-        inputs = tuple(term.source for term in absorbed if term.source is not None)
-        steps[step.id] = Node(
-            step.id, NODE, replace(step.instance, inputs=tuple(steps[i].shape for i in inputs)), inputs,
-            step.scope, step.name, terms=tuple(absorbed),
-        )  # fmt: skip
+        # What is read by this sum alone, which it may absorb, and what is absent: the node rests on nothing else.
+        sources = [steps[id] for id in step.inputs]
+        own = tuple([s if read[s.id] == 1 or s.operation == ZEROS else None for s in sources])
+        key = ("node", step, own)
+        found = made.get(key)
+        if found is None:
+            found = made.keep(key, _node(step, sources, steps, read, rides))
+        steps[step.id] = found
     return replace(architecture, steps=needed(architecture, steps.values()))
 
 
-def _terms(step: Step, architecture: Architecture) -> list[Term] | None:
+def _node(
+    step: Step,
+    sources: Sequence[Step],
+    steps: Mapping[int, Step],
+    read: Mapping[int, int],
+    rides: Callable[[Step], bool],
+) -> Step:
+    """The node that a step is, or the step where it is none. ``sources`` are what it reads."""
+    terms = _terms(step, sources)
+    if terms is None:
+        return step
+    absorbed: list[Term] = []
+    for term in terms:
+        absorbed += _absorb(term, steps, read, rides)
+    there = [term for term in absorbed if term.source is None or steps[term.source].operation != ZEROS]
+    if any(term.source is not None for term in there):
+        # What is absent adds nothing; a gate on it may still want its Σδ.
+        gone = [replace(t, source=None) for t in absorbed if t not in there and t.gate is not None]
+        absorbed = there + gone
+    inputs = tuple(term.source for term in absorbed if term.source is not None)
+    return Node(
+        step.id, NODE, replace(step.instance, inputs=tuple(steps[i].shape for i in inputs)), inputs,
+        step.scope, step.name, terms=tuple(absorbed),
+    )  # fmt: skip
+
+
+_SUMS = frozenset({GATE, "sum", MIX})
+
+
+def _terms(step: Step, sources: Sequence[Step]) -> list[Term] | None:
     """What a step adds up, or None where it is no sum."""
     if step.operation == GATE:
         assert step.choice is not None and step.candidate is not None
@@ -99,12 +126,11 @@ def _terms(step: Step, architecture: Architecture) -> list[Term] | None:
         ]
     else:
         return None
-    same = all(architecture.step(id).shape == step.shape for id in step.inputs)
-    return terms if same else None
+    return terms if all(source.shape == step.shape for source in sources) else None
 
 
 def _absorb(
-    term: Term, steps: dict[int, Step], read: Counter[int], rides: Callable[[Step], bool]
+    term: Term, steps: Mapping[int, Step], read: Mapping[int, int], rides: Callable[[Step], bool]
 ) -> list[Term]:
     """The terms that stand for one, where nobody else reads what it reads."""
     assert term.source is not None

@@ -1,8 +1,12 @@
-"""A plan: the shortest list of calls that gives an architecture's outputs, bound to the modules that hold the weights."""
+"""A plan: the shortest list of calls that gives an architecture's outputs, bound to the modules that hold the weights.
+
+Plans have most of their calls in common: a call is made once for a step, what it is bound to and what dies with it, and
+a new genotype's plan is put together from calls that are there. A cached plan is little more than their list.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +23,19 @@ from nasdsl.operations.recurrent import (
     on_state,
     with_hidden_dropout,
 )
-from nasdsl.space.architecture import GATE, MIX, ZEROS, Architecture, Body, Segment, Step, given, outside
+from nasdsl.space.architecture import (
+    GATE,
+    GIVEN,
+    MIX,
+    ZEROS,
+    Architecture,
+    Body,
+    Segment,
+    Step,
+    given,
+    outside,
+)
+from nasdsl.space.remembered import Remembered
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.compiled import Chain, Compiler
@@ -88,47 +104,62 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call: inputs and output are slots; ``dead`` are the slots that nothing reads after it."""
+class Bound:
+    """What runs a step, with whether it ``wants_context``; ``owners`` are the nodes whose weights it uses, ``runs`` what
+    runs the operations of the catalogue in it."""
 
     run: Run
+    wants_context: bool
+    owners: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. Inputs and output go by the ids of the steps; ``dead`` are those that nothing reads after it."""
+
+    bound: Bound
     inputs: tuple[int, ...]
     output: int
     dead: tuple[int, ...]
-    wants_context: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Runs without looking at the space again. ``owners`` are the nodes whose weights it uses, ``runs`` what runs the
-    operations of the catalogue."""
+    """Runs without looking at the space again."""
 
     calls: tuple[Call, ...]
-    slots: int
     inputs: tuple[int, ...]
     shapes: tuple[Shape, ...]
     outputs: tuple[int, ...]
-    owners: frozenset[int]
-    runs: tuple[Run, ...]
 
     def __call__(self, inputs: Sequence[Tensor], context: Context) -> tuple[Tensor, ...]:
         for shape, tensor in zip(self.shapes, inputs, strict=True):
             for axis, dim in enumerate(shape.dims, 1):
                 if isinstance(dim, Size):
                     context.sizes[str(dim)] = tensor.shape[axis]
-        values: list[Any] = [None] * self.slots
-        for slot, tensor in zip(self.inputs, inputs, strict=True):
-            values[slot] = tensor
+        values = dict(zip(self.inputs, inputs, strict=True))
         execute(self.calls, values, context)
-        return tuple(values[slot] for slot in self.outputs)
+        return tuple(values[id] for id in self.outputs)
+
+    @property
+    def owners(self) -> frozenset[int]:
+        """The nodes whose weights it uses."""
+        return frozenset(owner for call in self.calls for owner in call.bound.owners)
+
+    @property
+    def runs(self) -> Iterator[Run]:
+        """What runs the operations of the catalogue."""
+        return (run for call in self.calls for run in call.bound.runs)
 
 
-def execute(calls: Iterable[Call], values: list[Any], context: Context) -> None:
+def execute(calls: Iterable[Call], values: dict[int, Any], context: Context) -> None:
     for call in calls:
-        given = [values[slot] for slot in call.inputs]
-        values[call.output] = call.run(context, *given) if call.wants_context else call.run(*given)
-        for slot in call.dead:
-            values[slot] = None
+        bound = call.bound
+        given = [values[id] for id in call.inputs]
+        values[call.output] = bound.run(context, *given) if bound.wants_context else bound.run(*given)
+        for id in call.dead:
+            del values[id]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,34 +178,21 @@ class Calling:
     compiler: Compiler | None = None
 
 
-def make_plan(architecture: Architecture, bind: Callable[[Step], Run], calling: Calling = Calling()) -> Plan:
-    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it."""
-    slots: dict[int, int] = {}
-    owners: set[int] = set()
-    runs: list[Run] = []
-
-    def recorded(step: Step) -> Run:
-        if step.owner is not None:
-            owners.add(step.owner)
-        runs.append(bind(step))
-        return runs[-1]
-
-    outputs = [id for _, id in architecture.outputs]
+def make_plan(
+    architecture: Architecture,
+    bind: Callable[[Step], Run],
+    calling: Calling = Calling(),
+    made: Remembered[Any, Any] | None = None,
+) -> Plan:
+    """The plan of an architecture. ``bind`` gives, for a step with an operation of the catalogue, what runs it; ``made``
+    remembers the calls of steps, from one call with the same ``bind`` and ``calling`` to the next."""
+    outputs = tuple([id for _, id in architecture.outputs])
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
-    calls = _calls(architecture.steps, keep, slots, recorded, calling, Level(last_scans(architecture.steps)))
-    shapes = tuple(architecture.step(id).shape for id in architecture.inputs)
-    for id in architecture.inputs:
-        slots.setdefault(id, len(slots))
-    return Plan(
-        tuple(calls),
-        len(slots),
-        tuple(slots[id] for id in architecture.inputs),
-        shapes,
-        tuple(slots[id] for id in outputs),
-        frozenset(owners),
-        tuple(runs),
-    )
+    level = Level(last_scans(architecture.steps), made=made)
+    calls = _calls(architecture.steps, keep, bind, calling, level)
+    shapes = tuple([architecture.step(id).shape for id in architecture.inputs])
+    return Plan(tuple(calls), architecture.inputs, shapes, outputs)
 
 
 @dataclass(frozen=True)
@@ -185,36 +203,51 @@ class Level:
     last: frozenset[int] = frozenset()
     scan: int | None = None
     places: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    made: Remembered[Any, Any] | None = None
 
 
 def _calls(
     steps: Sequence[Step],
     keep: set[int],
-    slots: dict[int, int],
     bind: Callable[[Step], Run],
     calling: Calling,
     level: Level,
 ) -> list[Call]:
-    reads = [given(step) for step in steps]
-    own = {step.id for step in steps}
-    last: dict[int, int] = {}
-    for position, ids in enumerate(reads):
-        for id in ids:
-            last[id] = position
-    dying: dict[int, list[int]] = {}
-    for id, position in last.items():
-        # What was made outside (a scan's body reads it) lives on for the next round.
-        if id in own and id not in keep:
-            dying.setdefault(position, []).append(id)
+    """The calls of steps. What is in ``keep`` lives on."""
+    made = Remembered() if level.made is None else level.made
+    read = set(keep)
+    dying: list[tuple[int, ...]] = []
+    for step in reversed(steps):
+        dead = tuple([id for id in dict.fromkeys(given(step)) if id not in read])
+        read.update(dead)
+        dying.append(dead)
     calls: list[Call] = []
-    for position, step in enumerate(steps):
-        slot = slots.setdefault(step.id, len(slots))
-        if step.operation in ("input", "element", "state"):
+    for step, dead in zip(steps, reversed(dying), strict=True):
+        if step.operation in GIVEN:
             continue
-        run, wants_context = _run(step, bind, calling, level)
-        dead = tuple(slots[id] for id in dying.get(position, ()))
-        calls.append(Call(run, tuple(slots[id] for id in given(step)), slot, dead, wants_context))
+        # What a loop does rests on whether another follows it.
+        key = (step, dead) if step.body is None else None
+        call = made.get(key)
+        if call is None:
+            call = Call(_bound(step, bind, calling, level), given(step), step.id, dead)
+            if key is not None:
+                made.keep(key, call)
+        calls.append(call)
     return calls
+
+
+def _bound(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> Bound:
+    owners: list[int] = []
+    runs: list[Run] = []
+
+    def recorded(step: Step) -> Run:
+        if step.owner is not None:
+            owners.append(step.owner)
+        runs.append(bind(step))
+        return runs[-1]
+
+    run, wants_context = _run(step, recorded, calling, level)
+    return Bound(run, wants_context, tuple(owners), tuple(runs))
 
 
 def _run(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> tuple[Run, bool]:
@@ -260,14 +293,12 @@ def _segment(step: Segment, bind: Callable[[Step], Run], calling: Calling) -> Ru
         modules.extend(m for m in (run, getattr(run, "full", None)) if isinstance(m, nn.Module))
         return run
 
-    slots = {id: slot for slot, id in enumerate(step.inputs)}
-    calls = _calls(steps, set(node.inputs), slots, recorded, calling, Level())
-    read = [slots[id] for id in node.inputs]
+    calls = _calls(steps, {*node.inputs, *step.inputs}, recorded, calling, Level())
 
     def first(context: Context, *inputs: Tensor) -> list[Tensor]:
-        values: list[Any] = [*inputs, *[None] * (len(slots) - len(inputs))]
+        values = dict(zip(step.inputs, inputs, strict=True))
         execute(calls, values, context)
-        return [values[slot] for slot in read]
+        return [values[id] for id in node.inputs]
 
     return run_segment(first, NodeRun(node, recorded, calling.kernels), modules)
 
@@ -335,12 +366,10 @@ def _embedding(run: Run, vocabulary: int) -> Run:
 
 def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling, level: Level) -> Run:
     """A loop over axis 1 of the first input; the states start at zeros, or at what the pass has for them."""
-    slots: dict[int, int] = {}
     before = outside(body)
-    for id in (body.element, *body.states, *before):
-        slots[id] = len(slots)
-    keep = {*body.new_states, body.output, body.element, *body.states}
-    calls = _calls(body.steps, keep, slots, bind, calling, Level(scan=step.id, places=on_state(body)))
+    # What was made outside lives on for the next round.
+    keep = {*body.new_states, body.output, body.element, *body.states, *before}
+    calls = _calls(body.steps, keep, bind, calling, Level(scan=step.id, places=on_state(body)))
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)
@@ -348,9 +377,7 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling,
     def run(context: Context, *given: Tensor) -> Tensor:
         scanning = context.scanning
         sequence = given[0] if scanning is None else scanning.read(given[0])
-        values: list[Any] = [None] * len(slots)
-        for id, tensor in zip(before, given[first:], strict=True):
-            values[slots[id]] = tensor
+        values: dict[int, Any] = dict(zip(before, given[first:], strict=True))
         size = sequence.shape[0]
         states = [
             torch.zeros((size, *_sizes(shape.dims, context)), dtype=context.dtype, device=sequence.device)
@@ -360,12 +387,11 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling,
             states = scanning.start(step.id, states)
         outputs: list[Tensor] = []
         for element in sequence.unbind(1):
-            values[slots[body.element]] = element
-            for id, state in zip(body.states, states, strict=True):
-                values[slots[id]] = state
+            values[body.element] = element
+            values.update(zip(body.states, states, strict=True))
             execute(calls, values, context)
-            states = [values[slots[id]] for id in body.new_states]
-            outputs.append(values[slots[body.output]])
+            states = [values[id] for id in body.new_states]
+            outputs.append(values[body.output])
         stacked = torch.stack(outputs, 1)
         if scanning is None:
             return stacked

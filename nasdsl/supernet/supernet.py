@@ -15,7 +15,8 @@ from nasdsl.operations.execute import bind, build_module
 from nasdsl.operations.recurrent import Dropouts, Scanned, Scanning, States
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.choice import Genotype, Taken
-from nasdsl.space.operation import Instance, TorchCall
+from nasdsl.space.operation import TorchCall
+from nasdsl.space.remembered import Remembered
 from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
 from nasdsl.supernet.compiled import Compiler
@@ -73,7 +74,8 @@ class Supernet(nn.Module):
         self._modules_of: dict[int, nn.Module] = {}
         self._calls_of: dict[int, TorchCall] = {}
         self._small: dict[tuple[int, str], nn.Module] = {}
-        self._bound: dict[int, tuple[Instance, Run]] = {}
+        self._bound: Remembered[Step, Run] = Remembered()
+        self._made: Remembered[Any, Any] = Remembered()
         self._every: list[nn.Module] | None = None
         self._compiler: Compiler | None = None
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
@@ -215,11 +217,13 @@ class Supernet(nn.Module):
         return found
 
     def _plan(self, architecture: Architecture) -> Plan:
-        return make_plan(self._lowered(architecture), self._bind, self._calling)
+        return make_plan(self._lowered(architecture), self._bind, self._calling, self._made)
 
     def _lowered(self, architecture: Architecture) -> Architecture:
         """The architecture after the passes that are switched on."""
-        return lowered(architecture, self.space.catalogue, self.optimise, self._rides, self._compiles)
+        return lowered(
+            architecture, self.space.catalogue, self.optimise, self._rides, self._compiles, self._made
+        )
 
     @property
     def _calling(self) -> Calling:
@@ -263,14 +267,9 @@ class Supernet(nn.Module):
         return [self._modules_of[owner] for owner in sorted(self.plan(genotype).owners)]
 
     def _bind(self, step: Step) -> Run:
-        """What runs a step, remembered where its sizes and settings rest on no choice."""
-        found = self._bound.get(step.id)
-        if found is not None and found[0] is step.instance:
-            return found[1]
-        run = self._bind_anew(step)
-        if self.space._decider.static.get(step.id) is step.instance:
-            self._bound[step.id] = (step.instance, run)
-        return run
+        """What runs a step."""
+        found = self._bound.get(step)
+        return self._bound.keep(step, self._bind_anew(step)) if found is None else found
 
     def _bind_anew(self, step: Step) -> Run:
         operation = self.space.catalogue[step.operation]
@@ -387,7 +386,7 @@ class Supernet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.
-        return self.__dict__ | {"_plans": OrderedDict(), "_bound": {}, "_every": None, "_compiler": None}
+        return self.__dict__ | {"_plans": OrderedDict(), "_every": None, "_compiler": None}
 
 
 def _has_tensors(module: nn.Module) -> bool:

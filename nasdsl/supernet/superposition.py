@@ -102,6 +102,7 @@ class _Superposed(_Run):
 
     def __init__(self, decider: Decider, cases: Cases, join: Join) -> None:
         super().__init__(decider, [min(case, default=0) for case in cases], (), False)
+        self.picks = {}
         self.cases = cases
         self.join = join
 
