@@ -91,9 +91,7 @@ class Elaborator:
         self.observer = Observer()
         self.again = Again(self)
 
-    # ============================================================================================
-    # The space
-    # ============================================================================================
+    # --- the space -------------------------------------------------------------------------------
 
     def space(self, module: Module, declaration: syntax.Space, settings: Mapping[str, Rational]) -> Space:
         """The space of a declaration, with its parameters set. Raises NasError with all that was found."""
@@ -181,9 +179,7 @@ class Elaborator:
             self.uses.shared,
         )
 
-    # ============================================================================================
-    # Names
-    # ============================================================================================
+    # --- names -----------------------------------------------------------------------------------
 
     def find(self, e: syntax.Name, names: Names, *, calling: bool = False) -> Value:
         """What a name stands for; :class:`Poison` where its assignment failed. Raises Stop for a name that is unknown."""
@@ -265,9 +261,7 @@ class Elaborator:
             )
         return value
 
-    # ============================================================================================
-    # Expressions
-    # ============================================================================================
+    # --- expressions -----------------------------------------------------------------------------
 
     def evaluate(self, e: syntax.Expression, names: Names, place: Place) -> Value:
         """The value of an expression; an operation stays a template. Raises Stop where it fails."""
@@ -325,7 +319,7 @@ class Elaborator:
                 return self.lists.range_of(e, names, place)
         raise AssertionError(e)
 
-    # --- conditions ----------------------------------------------------------------------------
+    # --- conditions ------------------------------------------------------------------------------
 
     def truth(self, e: syntax.Expression, names: Names, place: Place) -> bool | Diagram:
         """The value of a condition; a diagram of truth values where it rests on choices."""
@@ -368,7 +362,7 @@ class Elaborator:
             return walk(e.then, place)
         return self.choices.merge(sides, e.span, place)
 
-    # --- words ---------------------------------------------------------------------------------
+    # --- words -----------------------------------------------------------------------------------
 
     def describe(self, value: Value) -> str:
         """A value in words: ``a list of 3 elements``, ``the number 2.5``, ``a tensor [16, 8, 8]``."""
