@@ -50,6 +50,12 @@ class Choice:
             return "any"
         return f"{self.low}..{self.high}"
 
+    def cases(self, taken: Taken) -> list[tuple[int, int]]:
+        """What its variables come to where it takes a label, or the labels of a sub-list: ``(variable, case)``."""
+        if isinstance(taken, str):
+            return [(self.variables[0], self.labels.index(taken))]
+        return [(v, int(label in taken)) for v, label in zip(self.variables, self.labels, strict=True)]
+
 
 class Genotype(Mapping[str, Taken]):
     """The candidates chosen, as data: immutable, keys in elaboration order, equal genotypes are equal text.

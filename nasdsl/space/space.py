@@ -10,13 +10,14 @@ from functools import cached_property
 from math import comb, prod
 from typing import TYPE_CHECKING, Any, overload
 
-from nasdsl.diagnostics import Diagnostic, NasError, Span, did_you_mean, failure
+from nasdsl.diagnostics import Diagnostic, Span, did_you_mean, failure
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.choice import Choice, Genotype, Taken
 from nasdsl.space.conditions import guard_text
 from nasdsl.space.decide import Decider
 from nasdsl.space.diagram import UNDEFINED, Diagram, Diagrams
 from nasdsl.space.free import least_sizes
+from nasdsl.space.given import read_genotype
 from nasdsl.space.graph import Node, SpaceGraph
 from nasdsl.space.latency import Clock, readable
 from nasdsl.space.measures import Extent, Measures, Ranges, measure, ranges
@@ -227,95 +228,14 @@ class Space:
         Raises NasError for a choice that is missing (N802), unknown (N801), does not exist in this architecture (N803),
         a candidate that isn't one (N804), a sub-list of the wrong length (N805), or a ``require`` that is broken (N806).
         """
-        strange = [name for name in entries if name not in self._by_name]
-        if len(strange) > 1 and 2 * len(strange) > len(entries):
-            raise failure(
-                "N801",
-                f"this genotype isn't of the space `{self.name}`: {len(strange)} of its {len(entries)} choices are "
-                "unknown there",
-                f"it names {', '.join(f'`{name}`' for name in strange[:3])}{', …' if len(strange) > 3 else ''}, and the "
-                f"space has {', '.join(f'`{c.name}`' for c in self.choices[:3])}{', …' if len(self.choices) > 3 else ''}"
-                if self.choices
-                else "the space has no choices",
-            )
-        problems: list[Diagnostic] = []
-
-        def problem(code: str, message: str, help: str | None = None) -> None:
-            problems.append(Diagnostic(code, message, help=help))
-
-        for name in entries:
-            if name not in self._by_name:
-                problem(
-                    "N801",
-                    f"the space `{self.name}` has no choice `{name}`",
-                    did_you_mean(name, self._by_name),
-                )
-        assignment = [0] * len(self.arities)
-        taken: dict[str, Taken] = {}
-        for choice in self.ordered_choices:
-            if not choice.guard.at(assignment):
-                if choice.name in entries:
-                    condition = guard_text(self.choices, choice.guard)
-                    problem(
-                        "N803",
-                        f"the choice `{choice.name}` does not exist in this architecture",
-                        f"it exists where {condition}: take it out",
-                    )
-                continue
-            if choice.name not in entries:
-                labels = ", ".join(choice.labels[:8]) + (", …" if len(choice.labels) > 8 else "")
-                problem("N802", f"the choice `{choice.name}` is missing", f"its candidates are {labels}")
-                continue
-            given = entries[choice.name]
-            wanted = [given] if isinstance(given, str) else list(given)
-            if isinstance(given, str) == choice.is_sublist:
-                shape = f"a list of {choice.pick} labels" if choice.is_sublist else "one label"
-                problem("N805", f"the choice `{choice.name}` takes {shape}, and this is {given!r}")
-                continue
-            unknown = [label for label in wanted if label not in choice.labels]
-            for label in unknown:
-                problem(
-                    "N804",
-                    f"`{label}` is no candidate of `{choice.name}`",
-                    did_you_mean(str(label), choice.labels)
-                    or f"its candidates are {', '.join(choice.labels)}",
-                )
-            if unknown:
-                continue
-            if choice.low is None or choice.high is None:
-                assignment[choice.variables[0]] = choice.labels.index(wanted[0])
-                taken[choice.name] = wanted[0]
-                continue
-            if len(set(wanted)) != len(wanted) or not choice.low <= len(wanted) <= choice.high:
-                problem(
-                    "N805",
-                    f"the choice `{choice.name}` takes {choice.pick} different labels, and this is {wanted}",
-                )
-                continue
-            for i, label in enumerate(choice.labels):
-                assignment[choice.variables[i]] = int(label in wanted)
-            taken[choice.name] = tuple(label for label in choice.labels if label in wanted)
-        if problems:
-            raise NasError(*problems)
-        genotype = Genotype({c.name: taken[c.name] for c in self.choices if c.name in taken})
-        if not self.permits(genotype):
-            raise failure(
-                "N806",
-                f"this architecture breaks a `require` of `{self.name}`",
-                "sample one with `nasdsl sample`",
-            )
-        return genotype
+        return read_genotype(self, entries)
 
     def assignment(self, genotype: Mapping[str, Taken]) -> list[int]:
         """The case of each variable, 0 where its choice does not exist. Labels are taken to be right."""
         assignment = [0] * len(self.arities)
         for name, taken in genotype.items():
-            choice = self._by_name[name]
-            if isinstance(taken, str):
-                assignment[choice.variables[0]] = choice.labels.index(taken)
-            else:
-                for label in taken:
-                    assignment[choice.variables[choice.labels.index(label)]] = 1
+            for variable, case in self._by_name[name].cases(taken):
+                assignment[variable] = case
         return assignment
 
     def genotype_of(self, assignment: Sequence[int] | Mapping[int, int]) -> Genotype:
@@ -414,12 +334,9 @@ class Space:
         for choice in self.ordered_choices:
             if not choice.guard.at(assignment):
                 continue
-            taken = found[choice.name] = take(choice)
-            if isinstance(taken, str):
-                assignment[choice.variables[0]] = choice.labels.index(taken)
-            else:
-                for label in taken:
-                    assignment[choice.variables[choice.labels.index(label)]] = 1
+            found[choice.name] = take(choice)
+            for variable, case in choice.cases(found[choice.name]):
+                assignment[variable] = case
         return Genotype({choice.name: found[choice.name] for choice in self.choices if choice.name in found})
 
     def draw(self, choice: Choice, generator: random.Random) -> Taken:

@@ -105,13 +105,7 @@ def _checked(choice: Choice, taken: Taken) -> Taken:
 def _variables(space: Space, decided: Mapping[int, Taken]) -> dict[int, int]:
     found: dict[int, int] = {}
     for index, taken in decided.items():
-        choice = space.choices[index]
-        if isinstance(taken, str):
-            found[choice.variables[0]] = choice.labels.index(taken)
-        else:
-            found.update(
-                (v, int(label in taken)) for label, v in zip(choice.labels, choice.variables, strict=True)
-            )
+        found.update(space.choices[index].cases(taken))
     return found
 
 
