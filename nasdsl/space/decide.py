@@ -128,12 +128,17 @@ class Decider:
         tensor of zeros in it, also where what it would pass on is absent. The assignment may take more candidates of
         a sub-list than the space permits: that is how strategies search with every candidate on.
         """
-        run = _Run(self, assignment, gated, keep_absent)
+        run = Deciding(self, assignment, gated, keep_absent)
         steps, outputs = run.architecture()
         return Architecture(self.space.name, genotype, tuple(steps), self.space.inputs, tuple(outputs))
 
 
-class _Run:
+class Deciding:
+    """One architecture on its way. A subclass decides less: it keeps several candidates of a choice.
+
+    An edge is there where ``holds`` says so of its guard under the ``assignment``.
+    """
+
     def __init__(
         self, decider: Decider, assignment: Assignment, gated: Collection[str], keep_absent: bool
     ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nasdsl.diagnostics import failure
 from nasdsl.space.architecture import MIX, Architecture, Step
-from nasdsl.space.decide import Absent, _Run
+from nasdsl.space.decide import Absent, Deciding
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import SELECT, Node
 from nasdsl.space.operation import Instance
@@ -47,11 +47,11 @@ def mixture(space: Space, among: Mapping[str, Collection[int]]) -> Architecture:
     return Architecture(space.name, {}, tuple(steps), space.inputs, tuple(outputs))
 
 
-class _Mixture(_Run):
+class _Mixture(Deciding):
     """Decides nothing: every edge that can hold is there."""
 
     def __init__(self, space: Space, among: Mapping[str, Collection[int]]) -> None:
-        super().__init__(space._decider, [0] * len(space.arities), (), False)
+        super().__init__(space.decider, [0] * len(space.arities), (), False)
         self.cases: dict[int, Collection[int]] = {}
         for name, positions in among.items():
             choice = space.choice(name)

@@ -385,14 +385,15 @@ class Space:
     # --- architectures -------------------------------------------------------------------------
 
     @cached_property
-    def _decider(self) -> Decider:
+    def decider(self) -> Decider:
+        """What makes architectures of this space, and remembers the steps that they have in common."""
         return Decider(self)
 
     def architecture(
         self, genotype: Mapping[str, Taken], *, gated: Collection[str] = (), keep_absent: bool = False
     ) -> Architecture:
         """What is left of the graph when the genotype is put in; see :class:`nasdsl.space.decide.Decider`."""
-        return self._decider.decide(self.assignment(genotype), genotype, gated, keep_absent)
+        return self.decider.decide(self.assignment(genotype), genotype, gated, keep_absent)
 
     def mixture(self, among: Mapping[str, Collection[int]] | None = None) -> Architecture:
         """Every candidate of every choice, or those ``among`` which one is, blended; see :mod:`nasdsl.space.mixture`."""

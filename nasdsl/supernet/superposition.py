@@ -16,7 +16,7 @@ from typing import Literal
 
 from nasdsl.space.architecture import Architecture, Step
 from nasdsl.space.choice import Choice, Genotype, Taken
-from nasdsl.space.decide import Absent, Decider, _Run
+from nasdsl.space.decide import Absent, Decider, Deciding
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.graph import SELECT, Node
 from nasdsl.space.operation import Instance
@@ -84,7 +84,7 @@ def superposition(space: Space, taken: Mapping[str, Taken], join: Join = "sum") 
     cases: list[frozenset[int]] = [frozenset((0,))] * len(space.arities)
     for name, value in taken.items():
         _put(cases, space.choice(name), value)
-    steps, outputs = _Superposed(space._decider, cases, join).architecture()
+    steps, outputs = _Superposed(space.decider, cases, join).architecture()
     return Architecture(space.name, taken, tuple(steps), space.inputs, tuple(outputs))
 
 
@@ -97,7 +97,7 @@ def _put(cases: list[frozenset[int]], choice: Choice, value: Taken) -> None:
         cases[choice.variables[0]] = frozenset(positions)
 
 
-class _Superposed(_Run):
+class _Superposed(Deciding):
     """Decides with sets of cases. Sizes are those of the first case of each, which the others agree with."""
 
     def __init__(self, decider: Decider, cases: Cases, join: Join) -> None:

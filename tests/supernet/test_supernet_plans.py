@@ -44,7 +44,7 @@ def space_named(name: str) -> Space:
 
 
 def forget(net: Supernet) -> None:
-    for memory in (net._plans, net._made, net._bound, net.space._decider.steps, net.space._decider.static):
+    for memory in (net._plans, net._made, net._bound, net.space.decider.steps, net.space.decider.static):
         memory.clear()
 
 
@@ -113,11 +113,11 @@ def test_what_is_remembered_is_what_would_be_made(name: str, recompute: bool) ->
         forget(net)
         assert found == asked(net, *question)
     # The same in the other order, so that none rests on what came before it, and with little to remember by.
-    for memory in (net._made, net._bound, space._decider.steps):
+    for memory in (net._made, net._bound, space.decider.steps):
         memory.limit = 50
     for question, found in reversed([*zip(questions(space), made, strict=True)]):
         assert found == asked(net, *question)
-    space._decider.steps.limit = 1 << 16
+    space.decider.steps.limit = 1 << 16
 
 
 def test_plans_share_the_calls_that_they_have_in_common() -> None:
