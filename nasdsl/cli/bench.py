@@ -64,6 +64,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--constraint",
+            metavar="'MEASURE <= NUMBER'",
+            help="Compare on those architectures alone that keep to it, such as 'flops <= 50M'. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     retrain: Annotated[
         bool | None,
         typer.Option(
@@ -132,13 +141,16 @@ def command(
         nasdsl bench nasbench201 --data cifar-10-batches-bin --table cifar10.csv --strategies gdas,enas --epochs 50
     """
     on_task = task is not None or data is not None
-    if table is None and not on_task:
+    if not on_task and (table is None or truth is not None):
         raise failure(
             "N971",
-            "strategies are compared on a table or on a task: say which",
+            "strategies are compared on a table or on a task: say which"
+            if table is None
+            else "`--truth` asks how well shared weights rank architectures, and on a table alone there are none",
             "--table cifar10.csv, or --task digits",
         )
     from nasdsl.searching.bench_supernet import Listing
+    from nasdsl.searching.objectives import constrained
     from nasdsl.searching.table import read_table
     from nasdsl.training.data.settings import DataSettings
     from nasdsl.training.device import resolve_device
@@ -149,6 +161,7 @@ def command(
         of_data = [text for text in config or () if text.startswith("data.")]
         loaded = configuration.task_of(context, of_data, "digits", DataSettings())
         space = fit_space(space, loaded, file, settings, space_name, limits, None)
+        space = constrained(space, constraint or ())
         listing = None if table is None else Listing.of(read_table(table, space, **columns))
         own = [text for text in config or () if text not in of_data]
         everywhere = [f"device={resolve_device(device)}", f"precision={precision.value}"]
@@ -163,6 +176,7 @@ def command(
     from nasdsl.searching.bench import bench
 
     assert table is not None
+    space = constrained(space, constraint or ())
     names = _names(strategies or TABULAR)
     assignments = of_strategies(config, names)
     read = read_table(table, space, **columns)
@@ -182,6 +196,8 @@ def _names(strategies: str) -> list[str]:
     from nasdsl.searching import STRATEGIES
 
     names = [name.strip() for name in strategies.split(",") if name.strip()]
+    if not names:
+        raise failure("N940", "`--strategies` names none", f"there are: {', '.join(sorted(STRATEGIES))}")
     for name in names:
         STRATEGIES.find(name)
     return names

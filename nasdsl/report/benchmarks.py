@@ -20,14 +20,14 @@ def as_text(found: Bench) -> str:
     wide = max(len("strategy"), *(len(s.strategy) for s in found.summaries))
     lines = [
         f"{found.space} on {found.table}: {grouped(str(found.architectures))} architectures, "
-        f"{found.evaluations} evaluations, {found.seeds} seeds",
+        f"{found.evaluations} evaluations, {found.seeds} seed{'s' if found.seeds > 1 else ''}",
         f"searched by {found.search_column}, reported {found.report_column} (optimum {found.optimum:.2f})",
         "",
         f"{'strategy':<{wide}}  {'mean ± sd':>14}  {'regret':>7}  {'optimum':>8}  {'evaluations':>11}",
     ]
     for s in sorted(found.summaries, key=lambda s: -s.mean):
         lines.append(
-            f"{s.strategy:<{wide}}  {f'{s.mean:.2f} ± {s.deviation:.2f}':>14}  {s.regret:>7.2f}  "
+            f"{s.strategy:<{wide}}  {f'{s.mean:.2f} ± {s.deviation:.2f}' if s.seeds > 1 else f'{s.mean:.2f}':>14}  {s.regret:>7.2f}  "
             f"{f'{100 * s.found:.0f} %':>8}  {s.evaluations:>11.1f}"
         )
     lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]

@@ -16,7 +16,13 @@ from nasdsl.diagnostics import failure
 from nasdsl.operations import catalogue
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.processes import cores, in_processes
-from nasdsl.searching.strategy import STRATEGIES, Strategy, WeightSharing, without_supernet
+from nasdsl.searching.strategy import (
+    STRATEGIES,
+    MultiFidelity,
+    Strategy,
+    WeightSharing,
+    without_supernet,
+)
 from nasdsl.searching.table import Table
 from nasdsl.space import serialize
 from nasdsl.space.space import Space
@@ -113,8 +119,9 @@ def bench(
     ``options`` are assignments for a strategy ("population=20"). The result is the same for any number of ``workers``
     (0: as many as there are cores); ``on_done`` hears of each group of searches that is done.
 
-    Raises NasError: N940 for an unknown strategy, N947 for one that needs a supernet, N946 for an architecture that the
-    table doesn't have, and what strategies say of a space or an option that they can't take.
+    Raises NasError: N940 for an unknown strategy, N947 for one that needs a supernet or trainings of several lengths,
+    N946 for an architecture that the table doesn't have, and what strategies say of a space or an option that they can't
+    take.
     """
     began = time.perf_counter()
     options = options or {}
@@ -145,16 +152,27 @@ def bench(
 
 
 def make(space: Space, name: str, options: Sequence[str], seed: int) -> Strategy:
-    """A strategy for a bench. Raises NasError N947 where it trains a supernet."""
+    """A strategy for a bench. Raises NasError N947 where it trains a supernet, or says how much is spent on a genotype."""
     kind = STRATEGIES.find(name)
     made = kind(space, override(kind.Options(), options), derive(seed, "strategy"))
     if isinstance(made, WeightSharing):
         raise failure(
             "N947",
             f"strategy `{name}` learns from a supernet, and a table has none",
-            f"`nasdsl search` runs it; on a table there are {', '.join(without_supernet())}",
+            f"`nasdsl bench --task` compares those that do; on a table there are {', '.join(tabular())}",
+        )
+    if isinstance(made, MultiFidelity):
+        raise failure(
+            "N947",
+            f"strategy `{name}` says how long each genotype is trained, and a table has one number for it however long",
+            f"`nasdsl search --evaluator train` runs it; on a table there are {', '.join(tabular())}",
         )
     return made
+
+
+def tabular() -> list[str]:
+    """The strategies that a table can serve."""
+    return [name for name in without_supernet() if not hasattr(STRATEGIES.find(name), "budget")]
 
 
 @dataclass(frozen=True)

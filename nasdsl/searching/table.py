@@ -57,8 +57,8 @@ class Table:
 def read_table(path: Path, space: Space, *, search: str = "", report: str = "") -> Table:
     """The table of a space. Raises NasError N945 where it can't be read or is about another space."""
     columns, rows = _read(path)
-    search = _column(path, columns, search, [c for c in columns if c.startswith("valid")][:1])
-    report = _column(path, columns, report, [c for c in columns if c.startswith("test")][-1:])
+    search = _column(path, columns, search, "search", [c for c in columns if c.startswith("valid")][:1])
+    report = _column(path, columns, report, "report", [c for c in columns if c.startswith("test")][-1:])
     seen: dict[str, float] = {}
     told: dict[str, float] = {}
     for line, row, genotype in _genotypes(path, columns, rows, space):
@@ -101,7 +101,8 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 def _genotypes(
     path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]], space: Space
 ) -> Iterator[tuple[int, dict[str, str], Genotype]]:
-    """Each line's number, its entries, and the genotype that it is about."""
+    """Each line's number, its entries, and the genotype that it is about. Those that a ``require`` of the space leaves
+    out are passed over."""
     plain = all(choice.name in columns for choice in space.choices)
     if not plain and ARCH not in columns:
         absent = next(choice.name for choice in space.choices if choice.name not in columns)
@@ -110,9 +111,15 @@ def _genotypes(
             f"`{path}` has no column `{absent}`, which space `{space.name}` chooses, and no column `{ARCH}` either",
             f"there are: {', '.join(columns)}",
         )
+    found = False
     for line, row in enumerate(rows, 2):
         entries = _plain(space, row) if plain else _nasbench201(path, line, space, row[ARCH])
-        yield line, row, _genotype(path, line, space, entries)
+        genotype = _genotype(path, line, space, entries)
+        if genotype is not None:
+            found = True
+            yield line, row, genotype
+    if not found:
+        raise failure("N945", f"`{path}` has no row that every `require` of space `{space.name}` holds for")
 
 
 def _numbers(path: Path, line: int, row: Mapping[str, str], names: Sequence[str]) -> tuple[float, ...]:
@@ -123,25 +130,32 @@ def _numbers(path: Path, line: int, row: Mapping[str, str], names: Sequence[str]
         raise failure("N945", f"`{path}`, line {line}: {said} must be numbers") from None
 
 
-def _column(path: Path, columns: Sequence[str], asked: str, default: Sequence[str]) -> str:
+def _column(path: Path, columns: Sequence[str], asked: str, role: str, default: Sequence[str]) -> str:
+    """The column to ``search`` by or to ``report``: the one that was asked for, or else the one that is usual."""
+    there = f"there are: {', '.join(columns)}"
     if asked and asked not in columns:
-        help = did_you_mean(asked, columns) or f"there are: {', '.join(columns)}"
-        raise failure("N945", f"`{path}` has no column `{asked}`", help)
+        raise failure("N945", f"`{path}` has no column `{asked}`", did_you_mean(asked, columns) or there)
     if not asked and not default:
+        what, usual = {
+            "search": ("to search by", "first that begins with `valid`"),
+            "report": ("to report of winners", "last that begins with `test`"),
+        }[role]
         raise failure(
             "N945",
-            f"`{path}` doesn't say which column to search by, and which to report",
-            "name them with --search-column and --report-column; "
-            "by default they are the first valid… and the last test…",
+            f"`{path}` doesn't say which column {what}: that is the {usual}, and it has none",
+            f"name one with --{role}-column; {there}",
         )
     return asked or default[0]
 
 
-def _genotype(path: Path, line: int, space: Space, entries: Mapping[str, Taken]) -> Genotype:
+def _genotype(path: Path, line: int, space: Space, entries: Mapping[str, Taken]) -> Genotype | None:
+    """What a line is about; None where it breaks a ``require``."""
     try:
         return space.genotype(entries)
     except NasError as fault:
         first = fault.diagnostics[0]
+        if first.code == "N806":
+            return None
         raise failure("N945", f"`{path}`, line {line}: {first.message}", first.help) from None
 
 

@@ -18,8 +18,10 @@ from nasdsl.pipeline import load, loads
 from nasdsl.report.benchmarks import as_svg, as_text
 from nasdsl.resources import spaces
 from nasdsl.searching.bench import bench
+from nasdsl.searching.objectives import constrained
 from nasdsl.searching.strategy import without_supernet
 from nasdsl.searching.table import Table, read_table
+from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 
 FEW = """
@@ -28,6 +30,15 @@ space few() {
   a = x | relu(x) | tanh(x)
   b = choose { a, relu(a), tanh(a) }
   return choose { b, sum(choose 0..2 of { a, relu(b) }) }
+}
+"""
+
+
+SIZED = """
+space sized() {
+  input x: [2, 4, 4]
+  op edge = skip: identity | conv1x1: conv(2, kernel = 1) | conv3x3: conv(2, kernel = 3)
+  return x -> edge -> edge -> edge
 }
 """
 
@@ -42,11 +53,12 @@ def nasbench201() -> Space:
     return load(spaces() / "nasbench201.nas")
 
 
-def plain(folder: Path) -> Path:
-    """A table of the small space with a column for each choice."""
-    names = [choice.name for choice in few().choices]
-    found = {few().sample(seed).text: few().sample(seed) for seed in range(600)}
-    assert len(found) == few().count()
+def plain(folder: Path, space: Space | None = None) -> Path:
+    """A table of a small space with a column for each choice."""
+    space = space or few()
+    names = [choice.name for choice in space.choices]
+    found = {space.sample(seed).text: space.sample(seed) for seed in range(600)}
+    assert len(found) == space.count()
     path = folder / "few.csv"
     with path.open("w", newline="") as stream:
         rows = csv.writer(stream, lineterminator="\n")
@@ -77,6 +89,7 @@ def test_a_table_with_a_column_for_each_choice(tmp_path: Path) -> None:
         ("a,valid,test\nb,1,2\n", "has no column `"),
         ("arch,valid,test\n|none~0|,1,2\n", "does not describe an architecture"),
         ("arch,test\n|none~0|,1\n", "which column to search by"),
+        ("arch,valid\n|none~0|,1\n", "which column to report of winners"),
         ("arch,valid,test\nnonsense,1,2\n", "line 2: `nonsense`"),
     ],
 )
@@ -135,6 +148,30 @@ def test_the_report_column_is_that_of_the_best_by_the_other_and_processes_change
     assert f"optimum: {table.optimum:.2f}" in drawn
 
 
+def test_rows_that_a_constraint_leaves_out_are_passed_over(tmp_path: Path) -> None:
+    sized = loads(SIZED)
+    path = plain(tmp_path, sized)
+    whole = read_table(path, sized)
+    flops = {text: sized.measure(Genotype(json.loads(text))).flops for text in whole.search}
+    bound = sorted(flops.values())[len(flops) // 2]
+    kept = {text for text, value in flops.items() if value <= bound}
+    table = read_table(path, constrained(sized, [f"flops <= {bound}"]))
+    assert set(table.search) == kept and 0 < len(kept) < len(whole)
+    assert all(table.report[text] == whole.report[text] for text in kept)
+    (tmp_path / "sized.nas").write_text(SIZED)
+    arguments = ["bench", str(tmp_path / "sized.nas"), "--table", str(path), "--workers", "1", "--seeds", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--constraint", f"flops <= {bound}", "--json"])
+    data = json.loads(result.stdout)
+    assert data["architectures"] == len(kept)
+    winners = [w["genotype"] for s in data["strategies"].values() for w in s["winners"]]
+    assert winners and set(winners) <= kept
+    lines = path.read_text().splitlines()
+    dear = max(flops, key=flops.__getitem__)
+    path.write_text("\n".join([lines[0], lines[1 + int(whole.search[dear])]]))
+    with pytest.raises(NasError, match="no row that every `require`"):
+        read_table(path, constrained(sized, [f"flops <= {bound}"]))
+
+
 def test_a_strategy_that_ends_early_keeps_its_winner(tmp_path: Path) -> None:
     table = read_table(plain(tmp_path), few())
     found = bench(few(), table, ["random_search"], evaluations=300, seeds=2, workers=1)
@@ -161,6 +198,9 @@ def test_what_a_table_cannot_serve_is_refused(tmp_path: Path) -> None:
         bench(few(), table, ["random_search", "gdas"], seeds=1, workers=1)
     assert error.value.diagnostics[0].code == "N947"
     assert "random_search" in str(error.value.diagnostics[0].help)
+    with pytest.raises(NasError, match=r"N947.*`successive_halving` says how long") as error:
+        bench(few(), table, ["successive_halving"], seeds=1, workers=1)
+    assert "halving" not in str(error.value.diagnostics[0].help)
     partial = Table("part.csv", "valid", "test", {}, {})
     with pytest.raises(NasError) as error:
         bench(few(), partial, ["random_search"], seeds=1, workers=1)
@@ -189,6 +229,9 @@ def test_the_command_prints_keeps_and_takes_options(tmp_path: Path) -> None:
         (["-c", "population=2"], "N922"),
         (["-c", "random_search.population=2"], "N920"),
         (["--strategies", "random_serch"], "N940"),
+        (["--strategies", ","], "N940"),
+        (["--truth", str(path)], "N971"),
+        (["--constraint", "flosp <= 2"], "N511"),
     ):
         result = CliRunner().invoke(app, [*arguments, *wrong])
         assert result.exit_code == 1 and code in result.stderr
