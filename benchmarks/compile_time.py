@@ -1,19 +1,18 @@
 """What compiling takes, in seconds of CPU: commands as a person runs them, a long file, and how time grows with cells.
 
-python -m benchmarks.compile_time            # prints the table, about a minute
-python -m benchmarks.compile_time --write    # and writes it to benchmarks/results/compile_time.txt
+python -m benchmarks.compile_time    # about a minute; prints the table and writes benchmarks/results/compile_time.txt
 """
 
 from __future__ import annotations
 
 import gc
-import platform
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks._timing import machine
 from nasdsl import pipeline, resources
 from nasdsl.diagnostics import Source
 from nasdsl.language.parser import parse
@@ -66,7 +65,7 @@ def cell_seconds(cells: int) -> tuple[int, float, float]:
 
 def report() -> str:
     found = [
-        f"Python {platform.python_version()}, {platform.machine()}; CPU seconds",
+        "CPU seconds",
         "",
         "command, all of it",
     ]
@@ -93,9 +92,10 @@ def main() -> None:
     # As the program itself sets it.
     gc.set_threshold(100_000, 50, 100)
     text = report()
+    # Last, as it imports torch.
+    text = "\n".join([*machine(), "", text])
     print(text, end="")
-    if "--write" in sys.argv[1:]:
-        RESULTS.write_text(text, encoding="utf-8")
+    RESULTS.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from benchmarks._timing import machine
 from nasdsl import resources
 from nasdsl.diagnostics import NasError
 from nasdsl.exporting.differences import largest_difference
@@ -156,6 +157,8 @@ def main() -> None:
         table.append(line)
     size = "the spaces' own sizes" if options.full else "reduced sizes (tests/exporting/cases.py)"
     head = [
+        *machine(),
+        "",
         "Random genotypes of each space (seeds from 0), exported and run against the network: how many as source / in",
         "all forms. `equal` is bit for bit. ONNX: the largest difference, where 1e-5 of the largest output, and at least",
         "1e-5, is allowed; OpenVINO: its share of the largest output, where that is over 1. Seconds are those of one",

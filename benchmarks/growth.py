@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._timing import by_turns, cpu_seconds, machine
-from nasdsl import pipeline
+from nasdsl import pipeline, resources
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 
@@ -112,17 +112,16 @@ def steps(x: str, values: Sequence[int], rounds: int) -> Iterator[Curve]:
         yield Curve(f"step over {x}", x, name, tuple(points))
 
 
-def compiling(values: Sequence[int]) -> Iterator[Curve]:
-    """From the text to a space over cells, all with the same choices, or choices of their own."""
-    shared, own, memory = [], [], []
-    for cells in values:
-        shared.append(Point(cells, 1e3 * cpu_seconds(partial(space, cells=cells))))
-        memory.append(Point(cells, allocated(partial(space, cells=cells))))
-        if cells <= 100:
-            own.append(Point(cells, 1e3 * cpu_seconds(partial(space, cells=cells, own=True))))
-    yield Curve("compiling over cells", "cells", "shared choices, ms", tuple(shared))
-    yield Curve("compiling over cells", "cells", "choices of their own, ms", tuple(own))
-    yield Curve("compiling over cells", "cells", "shared choices, MB", tuple(memory))
+def compiling(cells: Sequence[int], choices: Sequence[int]) -> Iterator[Curve]:
+    """From the text to a space: over cells that all have the same choices, and over choices, six a cell."""
+    for name, makes in (
+        ("cells", {n: partial(space, cells=n) for n in cells}),
+        ("choices", {6 * n: partial(space, cells=n, own=True) for n in choices}),
+    ):
+        times = tuple(Point(n, 1e3 * cpu_seconds(make)) for n, make in makes.items())
+        yield Curve(f"compiling over {name}", name, "from the text, ms", times)
+        memory = tuple(Point(n, allocated(make)) for n, make in makes.items())
+        yield Curve(f"compiling over {name}", name, "of Python objects, MB", memory)
 
 
 def allocated(step: Callable[[], object]) -> float:
@@ -136,17 +135,44 @@ def allocated(step: Callable[[], object]) -> float:
 
 
 def planning(values: Sequence[int], rounds: int) -> Iterator[Curve]:
-    """A plan that isn't in the cache, over the nodes of the space graph."""
-    points = []
+    """A genotype's plan over the nodes of the space graph: of a new one, whose calls are partly there, and from the
+    cache; and what a new one adds to memory."""
+    new, cached, memory = [], [], []
     for cells in values:
-        net = Supernet(space(cells=cells, width=4), affine=False, batch_norm="batch")
-        genotypes = net.space.sample(0, 4 * rounds)
-        times = []
-        for genotype in genotypes:
-            net._plans.clear()
-            times.append(cpu_seconds(partial(net.plan, genotype)))
-        points.append(Point(net.space.graph.number_of_nodes(), 1e6 * median(times[rounds:])))
-    yield Curve("planning over nodes of the graph", "nodes", "a plan, µs", tuple(points))
+        net = Supernet(space(cells=cells), affine=False, batch_norm="batch", device="meta")
+        nodes = net.space.graph.number_of_nodes()
+        *first, last = net.space.sample(0, 40 * rounds)
+        times = [cpu_seconds(partial(net.plan, genotype)) for genotype in first]
+        new.append(Point(nodes, 1e6 * median(times[len(times) // 2 :])))
+        cached.append(Point(nodes, 1e3 * cpu_seconds(lambda: [net.plan(last) for _ in range(1000)])))  # noqa: B023
+        before = len(net._plans)
+        more = allocated(lambda: [net.plan(genotype) for genotype in net.space.sample(1, 10 * rounds)])  # noqa: B023
+        memory.append(Point(nodes, 2**10 * more / max(1, len(net._plans) - before)))
+    yield Curve("planning over nodes of the graph", "nodes", "a new plan, µs", tuple(new))
+    yield Curve("planning over nodes of the graph", "nodes", "a cached one, µs", tuple(cached))
+    yield Curve("planning over nodes of the graph", "nodes", "memory of a new one, kB", tuple(memory))
+
+
+SHIPPED: dict[str, dict[str, int]] = {
+    "nasbench201": {},
+    "darts": {"layers": 20},
+    "ofa_mobilenetv3": {},
+    "enas_macro": {},
+}
+
+
+def planned(rounds: int) -> Iterator[str]:
+    """The same on spaces that ship, each at the size of its paper: a line a space."""
+    for name, parameters in SHIPPED.items():
+        net = Supernet(
+            pipeline.load(resources.spaces() / f"{name}.nas", **parameters), affine=False, device="meta"
+        )
+        times = [
+            1e6 * cpu_seconds(partial(net.plan, genotype)) for genotype in net.space.sample(0, 40 * rounds)
+        ]
+        late = median(times[len(times) // 2 :])
+        calls = len(next(reversed(net._plans.values())).calls)
+        yield f"  {name:<28}{net.space.graph.number_of_nodes():>11}{calls:>11}{times[0]:>11.0f}{late:>11.0f}"
 
 
 def asking(values: Sequence[int], rounds: int) -> Iterator[Curve]:
@@ -173,7 +199,9 @@ def curves(quick: bool) -> Iterator[Curve]:
     yield from steps("cells", (3, 6) if quick else (3, 6, 15, 30, 60), rounds)
     yield from steps("width", (4, 8) if quick else (4, 8, 16, 32, 64), rounds)
     yield from steps("batch", (2, 8) if quick else (2, 8, 32, 128), rounds)
-    yield from compiling((3, 10) if quick else (3, 10, 30, 100, 300, 1000))
+    yield from compiling(
+        (1, 10) if quick else (1, 3, 10, 30, 100, 300, 1000), (1, 5) if quick else (1, 5, 17, 50, 100)
+    )
     yield from planning((3, 10) if quick else (3, 10, 30, 100), rounds)
     yield from asking((3, 10) if quick else (3, 10, 30, 100), rounds)
 
@@ -227,8 +255,13 @@ def main() -> None:
         found.append(curve)
         lines.append(table(curve))
         print(lines[-1], flush=True)
+    lines.append("plans, µs" + f"{'nodes':>32}{'calls':>11}{'first':>11}{'new':>11}")
+    print(lines[-1])
+    for line in planned(1 if given.quick else 5):
+        lines.append(line)
+        print(line, flush=True)
     if not given.quick:
-        (RESULTS / "growth.txt").write_text("\n".join(lines), encoding="utf-8")
+        (RESULTS / "growth.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
         draw(found, RESULTS / "growth.png")
         print(f"written to {RESULTS / 'growth.txt'} and growth.png")
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks._timing import machine
+
 STEPS = 6
 RESULTS = Path(__file__).parent / "results" / "memory.txt"
 
@@ -55,7 +57,12 @@ CASES = (
 
 
 def main(wanted: list[str]) -> None:
-    lines = [f"{'space':38} {'strategy':8} {'batch':>5} {'forecast':>10} {'measured':>10} {'error':>7}"]
+    lines = [
+        *machine(),
+        "",
+        f"{'space':38} {'strategy':8} {'batch':>5} {'forecast':>10} {'measured':>10} {'error':>7}",
+    ]
+    print("\n".join(lines), flush=True)
     worst = 0.0
     for case in CASES:
         if wanted and case.space not in wanted:

@@ -9,6 +9,7 @@ where that is faster, against the plain contiguous step.
     python -m benchmarks.speed                       # the table: about 20 minutes on 2 cores
     python -m benchmarks.speed --quick               # N = 1, few rounds: some two minutes, for a look
     python -m benchmarks.speed gdas darts --batch 16 # some rows
+    python -m benchmarks.speed compiled --batch 16   # with torch.compile: minutes, and a C++ compiler
 
 The table is written to benchmarks/results/speed.txt (``--output``), not with ``--quick`` or single rows unless told.
 """
@@ -332,6 +333,31 @@ def switches(bench: Bench) -> Iterator[Row]:
             yield Row(f"switches, {strategy}, {setting.name}", bench.batch, "", found)
 
 
+def compiled(bench: Bench) -> Iterator[Row]:
+    """A single path and a GDAS step with regional compilation: once compiled, against the plain step and against the
+    same without it."""
+    from torch._dynamo.utils import counters
+
+    inductor = Optimisations(compile="inductor")
+    for strategy, name in (("enas", "single-path weight step"), ("gdas", "GDAS step")):
+        torch._dynamo.reset()
+        counters.clear()
+        searches = {"not compiled": SearchStep(bench, SAME, strategy)}
+        searches["compiled"] = SearchStep(bench, SAME, strategy, inductor)
+        steps: dict[str, Callable[[], object]] = {"plain": plain(bench).step}
+        for key, search in searches.items():
+            steps[key] = search.single if strategy == "enas" else search.both
+        began = time.perf_counter()
+        steps["compiled"]()
+        seconds = time.perf_counter() - began
+        graphs = counters["stats"]["unique_graphs"]
+        times = by_turns(steps, bench.rounds)
+        again = counters["stats"]["unique_graphs"] - graphs
+        note = f"without {ratio(times, 'not compiled', 'plain'):.2f}; the first step took {seconds:.0f} s by the clock "
+        note += f"for {graphs} graphs, later ones compiled {again}"
+        yield Row(f"{name}, compiled", bench.batch, "", f"{ratio(times, 'compiled', 'plain'):.2f}", note=note)
+
+
 # --- memory, in processes of their own ----------------------------------------------------------------
 
 
@@ -464,15 +490,19 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "sampling": sampling,
     "inference": inference,
     "switches": switches,
+    "compiled": compiled,
 }
 ONCE = ("memory", "start", "sampling")  # these ask nothing of the batch
-OPTIONAL = ("switches",)
+OPTIONAL = ("switches", "compiled")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; by default all but switches"
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)}; by default all but {' and '.join(OPTIONAL)}",
     )
     parser.add_argument("--quick", action="store_true", help="N = 1, batch 16, two rounds, 4 architectures")
     parser.add_argument("--batch", type=int, nargs="*", help="batch sizes (64 and 16)")

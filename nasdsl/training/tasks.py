@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Union
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 import torch
 from torch import Tensor
@@ -19,6 +21,11 @@ from nasdsl.training.objectives import Classification, Objective, Several
 from nasdsl.training.registry import Registry
 from nasdsl.training.seeds import generator
 from nasdsl.training.split import Split
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Numbers = np.ndarray[tuple[int, ...], Any]
 
 __all__ = [
     "TASKS",
@@ -163,16 +170,30 @@ def digits() -> Task:
     0..16 are shifted and scaled to mean 0 and variance 1 over the training part. Raises NasError N911 without
     scikit-learn.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
+    rows = torch.from_numpy(_digits())
+    inputs = rows[:, :-1].to(torch.float32).view(-1, 1, 8, 8)
+    targets = rows[:, -1].to(torch.int64)
+    return classification("digits", "1 797 handwritten digits, 8x8", inputs, targets, test_share=0.2)
+
+
+def _digits() -> Numbers:
+    """[1797, 65]: 64 grey values and a class a row. Importing scikit-learn for them would take a second, so its file is
+    read, where it is found."""
+    import numpy as np
+
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
         raise failure(
             "N911", "task `digits` needs scikit-learn, which bundles its images", "pip install scikit-learn"
-        ) from None
+        )
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        rows: Numbers = np.loadtxt(file, delimiter=",")
+        return rows
+    from sklearn.datasets import load_digits
+
     images, labels = load_digits(return_X_y=True)
-    inputs = torch.from_numpy(images).to(torch.float32).view(-1, 1, 8, 8)
-    targets = torch.from_numpy(labels).to(torch.int64)
-    return classification("digits", "1 797 handwritten digits, 8x8", inputs, targets, test_share=0.2)
+    return np.column_stack([images, labels])
 
 
 def classification(

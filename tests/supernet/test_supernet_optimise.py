@@ -362,6 +362,12 @@ def test_candidates_are_compiled_once_whatever_paths_are_run() -> None:
     for seed in range(6):
         path(space, seed, None)(nets[0])
     assert len(graphs) == before
+    # Paths that weren't run before compile what is new in them, and no more.
+    assert nets[0]._compiler is not None
+    for seed in range(6, 12):
+        before, known = len(graphs), len(nets[0]._compiler._codes)
+        path(space, seed, None)(nets[0])
+        assert len(graphs) - before <= 2 * (len(nets[0]._compiler._codes) - known)
     # Far fewer than paths times chains: a kind of chain is compiled once for all cells, edges and genotypes.
     kinds = len(nets[0]._compiler._codes) if nets[0]._compiler else 0
     assert 0 < kinds <= len(graphs) <= 2 * kinds

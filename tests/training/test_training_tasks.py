@@ -1,3 +1,4 @@
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from nasdsl.diagnostics import NasError
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import TensorType
+from nasdsl.training import tasks
 from nasdsl.training.cuts import stratified
 from nasdsl.training.registry import Registry
 from nasdsl.training.seeds import generator
@@ -50,6 +52,21 @@ def test_a_task_knows_how_its_inputs_were_normalised():
     assert torch.allclose(grey, grey.round(), atol=1e-4)
     stored = {image.tobytes() for image in load_digits().images.astype("uint8")}
     assert all(image.numpy().astype("uint8").tobytes() in stored for image in grey[:, 0].round())
+
+
+def test_the_digits_are_those_of_scikit_learn_wherever_its_file_is(tmp_path, monkeypatch):
+    from sklearn.datasets import load_digits
+
+    read = tasks._digits()
+    images, labels = load_digits(return_X_y=True)
+    assert (read[:, :-1] == images).all() and (read[:, -1] == labels).all()
+    elsewhere = ModuleSpec("sklearn", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(tasks, "find_spec", lambda name: elsewhere)
+    assert (tasks._digits() == read).all()
+    monkeypatch.setattr(tasks, "find_spec", lambda name: None)
+    with pytest.raises(NasError, match="needs scikit-learn") as raised:
+        load_task("digits")
+    assert raised.value.diagnostics[0].code == "N911"
 
 
 def test_the_test_part_is_always_the_same_and_the_halves_depend_on_the_seed_only():
