@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nasdsl.diagnostics import Source, Span, did_you_mean, failure
+from nasdsl.searching.expected import ExpectedSum
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Path, WeightSharing
@@ -27,7 +28,6 @@ from nasdsl.space.latency import UNITS, LatencyTable, no_table, timed
 from nasdsl.space.measures import cost_terms
 from nasdsl.space.size import whole
 from nasdsl.space.space import Limit, Space
-from nasdsl.supernet.mixture import Blend
 from nasdsl.training.objectives import Objective, least_of
 from nasdsl.training.train import Evaluation
 
@@ -242,12 +242,8 @@ class ExpectedCost:
     """The expected cost of what a path weighs, as a share of the largest architecture's, with gradients.
 
     Every choice is drawn independently from its weights (the probabilities of a mixture, or gates, of which the one
-    taken is 1). A choice without either is as the path's genotype has it. Each term of the cost is a diagram over the
-    choices that it rests on, and its expectation
-
-        E(leaf) = its number,   E(node) = Σ_c w_c · E(case c)
-
-    is exact where no ``require`` ties the choices.
+    taken is 1). A choice without either is as the path's genotype has it. That is exact where no ``require`` ties the
+    choices (:mod:`nasdsl.searching.expected`).
     """
 
     def __init__(self, space: Space, costs: Sequence[str], weight: float) -> None:
@@ -260,15 +256,17 @@ class ExpectedCost:
                 )
         self.space = space
         self.weight = weight
-        self.terms = [(cost_terms(space, cost), getattr(space.ranges(), cost).max) for cost in costs]
+        self.sums = [
+            (ExpectedSum(space, cost_terms(space, cost)), max(1, getattr(space.ranges(), cost).max))
+            for cost in costs
+        ]
 
     def __call__(self, path: Path) -> Tensor:
         """weight · Σ E(cost) / largest, a scalar."""
-        blend = Blend(self.space, self._weights(path))
+        weights = self._weights(path)
         total = torch.zeros((), dtype=torch.float64)
-        for terms, largest in self.terms:
-            for term in terms:
-                total = total + blend.expectation(term) / max(1, largest)
+        for expected, largest in self.sums:
+            total = total + expected(weights) / largest
         return self.weight * total
 
     def _weights(self, path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasdsl.space.diagram import UNDEFINED, Diagram
+from nasdsl.space.diagram import Diagram
 from nasdsl.space.space import Space
 from nasdsl.supernet.gates import inner
 
@@ -32,7 +32,6 @@ class Blend:
         self._owner = {v: choice for choice in space.choices for v in choice.variables}
         self._cases: dict[int, Sequence[Tensor]] = {}
         self._known: dict[int, Tensor | float] = {}
-        self._expected: dict[int, Tensor | float] = {}
         self._vectors: dict[tuple[int, ...], Tensor] = {}
 
     def vector(self, guards: Sequence[Diagram], device: torch.device) -> Tensor:
@@ -60,18 +59,6 @@ class Blend:
                 elif p:
                     total = total + weight
             found = self._known[id(guard)] = total
-        return found
-
-    def expectation(self, term: Diagram) -> Tensor | float:
-        """E of a number that rests on choices; it is 0 where nothing looks at it."""
-        if term.is_leaf:
-            return 0.0 if term.value is UNDEFINED else float(term.value)
-        found = self._expected.get(id(term))
-        if found is None:
-            total: Tensor | float = 0.0
-            for weight, case in zip(self._of_cases(term.variable), term.cases, strict=True):
-                total = total + weight * self.expectation(case)
-            found = self._expected[id(term)] = total
         return found
 
     def _of_cases(self, variable: int) -> Sequence[Tensor]:

@@ -84,28 +84,52 @@ def test_objectives_that_are_refused() -> None:
             costs_among(wrong)
 
 
+LISTED = """space s(width = 4) {
+  input image: [1, 8, 8]
+  x = image -> conv(width, kernel = 3)
+  a = sum(choose 0..2 of { wide: conv(x, width, kernel = 3), small: conv(x, width, kernel = 1) })
+  return choose { a: a, b: conv(a, width, kernel = 3) } -> global_avgpool -> linear(10)
+}
+"""
+
+
+@pytest.mark.parametrize("text", [TEXT, LISTED])
 @pytest.mark.parametrize("cost", ["params", "flops", "training_memory", "latency"])
-def test_the_expected_cost_is_that_of_enumeration(space: Space, cost: str) -> None:
-    """With every choice drawn independently from its weights."""
+def test_the_expected_cost_and_its_gradient_are_those_of_enumeration(text: str, cost: str) -> None:
+    """With every choice, and every candidate of a sub-list, drawn independently from its weights."""
+    space = pipeline.loads(text)
     space = timed(space, made_up_latencies(space))
     generator = torch.Generator().manual_seed(3)
     weights = {
-        choice.name: torch.softmax(torch.randn(len(choice.labels), generator=generator), 0).requires_grad_()
+        choice.name: torch.rand(len(choice.labels), generator=generator, dtype=torch.float64).requires_grad_()
         for choice in space.choices
     }
-    expected, total = 0.0, 0.0
-    for genotype in {g.text: g for g in space.sample(0, 600)}.values():
-        p = 1.0
-        for name, label in genotype.items():
-            p *= float(weights[name][space.choice(name).labels.index(str(label))].detach())
-        total += p
-        expected += p * getattr(space.measure(genotype), cost)
-    assert total == pytest.approx(1)
+    expected, total = torch.zeros((), dtype=torch.float64), 0.0
+    genotypes = {g.text: g for g in space.sample(0, 600)}.values()
+    for genotype in genotypes:
+        p = torch.ones((), dtype=torch.float64)
+        for choice in space.choices:
+            taken, w = genotype[choice.name], weights[choice.name]
+            if choice.is_sublist:
+                for label, inside in zip(choice.labels, w, strict=True):
+                    p = p * (inside if label in taken else 1 - inside)
+            else:
+                w = w / w.sum()
+                p = p * w[choice.labels.index(str(taken))]
+        total += float(p.detach())
+        expected = expected + p * getattr(space.measure(genotype), cost)
+    assert len(genotypes) == space.count() and total == pytest.approx(1, abs=1e-12)
     largest = getattr(space.ranges(), cost).max
-    found = ExpectedCost(space, [cost], weight=2.0)(Path({}, mixture=weights))
-    assert float(found.detach()) == pytest.approx(2 * expected / largest)
-    found.backward()
-    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in weights.values())
+    listed = {choice.name for choice in space.choices if choice.is_sublist}
+    mixture = {name: w if name in listed else w / w.sum() for name, w in weights.items()}
+    found = ExpectedCost(space, [cost], weight=2.0)(Path({}, mixture=mixture))
+    wanted = 2 * expected / largest
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), abs=1e-12)
+    ours = torch.autograd.grad(found, list(weights.values()), allow_unused=True)
+    theirs = torch.autograd.grad(wanted, list(weights.values()))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a is not None and b.abs().sum() > 0
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
 def test_with_gates_it_is_the_cost_of_the_path_and_gates_get_gradients(space: Space) -> None:
