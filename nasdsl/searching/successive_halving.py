@@ -33,8 +33,9 @@ class SuccessiveHalving(Replaying):
     Round r trains each of its n_r genotypes for least · eta^r epochs, and the best n_r / eta go on to round r + 1, until
     one is left. It wants an evaluator that trains (``--evaluator train``).
 
-    Deviates: a genotype that goes on is trained from the start with the longer schedule, and all of its epochs are
-    counted; the authors go on with the weights that there are.
+    Deviates: a genotype that goes on is trained from the start, and all of its epochs are counted, for the schedule of a
+    recipe spans its epochs and has brought the learning rate down at their end. The authors go on with the weights that
+    there are.
     """
 
     Options: ClassVar[type[Config]] = SuccessiveHalvingOptions
