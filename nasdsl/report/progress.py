@@ -43,6 +43,8 @@ class Progress:
                     how += f", then up to {grouped(event['proposals'])} scored"
                 if "optimise" in event:
                     how += f"; {switches_text(event['optimise'])}"
+                if "ordinary" in event:
+                    how += f" (no static graph: {event['ordinary']})"
             self.say(
                 f"searching {event['space']}: {grouped(event['architectures'])} architectures, "
                 f"{event['choices']} choices; {event['strategy']} on {event['task']}, {how}"

@@ -7,7 +7,8 @@ Events, one JSON object each, all with ``event`` and ``seconds`` since the start
              ``memory`` {what holds it: bytes} that a step is forecast to take, ``total`` among them;
              without a supernet ``evaluator``, ``evaluations`` (at most), ``score`` (its name), 0 ``epochs``
              where it is known ``proposals``, how many genotypes are scored at most after the epochs;
-             where any is set ``optimise`` {switch: value}
+             where any is set ``optimise`` {switch: value}, and ``ordinary``, why single paths don't run on a static
+             graph, where that is ``auto`` and they don't
 ``epoch``    ``epoch`` (from 1), ``loss`` and ``metric`` on the weights' half, ``architecture_loss`` on the other where
              the strategy learns, ``reward`` (the mean) where it has rewards, ``lr``, what the strategy reports
              (``tau``), ``probabilities`` {choice: [...]},
@@ -43,12 +44,18 @@ def start_event(
     steps: int,
     memory: Forecast,
     proposals: int | None = None,
+    ordinary: str | None = None,
 ) -> Event:
-    """``proposals`` is how many genotypes are scored at most after the epochs, where the strategy knows."""
+    """``proposals`` is how many genotypes are scored at most after the epochs, where the strategy knows; ``ordinary``
+    why single paths don't run on a static graph, which is empty where nobody asked for one."""
     epochs = {"epochs": settings.search.epochs, "steps": steps, "memory": memory.as_json()}
     scored: Event = {} if proposals is None else {"proposals": proposals}
     switches = changed(settings.optimise)
-    return _start(space, task, settings) | epochs | scored | ({"optimise": switches} if switches else {})
+    if switches:
+        scored["optimise"] = switches
+    if ordinary:
+        scored["ordinary"] = ordinary
+    return _start(space, task, settings) | epochs | scored
 
 
 def resume_event(

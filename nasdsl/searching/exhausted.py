@@ -33,13 +33,20 @@ def available(device: torch.device) -> int:
 
 
 def out_of_memory(
-    space: Space, task: Task, settings: SearchSettings, device: torch.device, step: int
+    space: Space,
+    task: Task,
+    settings: SearchSettings,
+    device: torch.device,
+    step: int,
+    *,
+    static: bool = False,
 ) -> NasError:
-    """N989 for a search: the step, what it was forecast to take, and settings with which it would take less."""
+    """N989 for a search: the step, what it was forecast to take, and settings with which it would take less. ``static``:
+    single paths ran on the static graph."""
     recipe, has = settings.search, available(device)
     batch, ghosts = recipe.batch, recipe.ghosts
 
-    def takes(parts: int, strategy: str = "", **switches: bool) -> int:
+    def takes(parts: int, strategy: str = "", static: bool = static, **switches: bool) -> int:
         changed = {
             "search": recipe.model_copy(update={"ghosts": parts}),
             "optimise": settings.optimise.model_copy(update=switches),
@@ -49,7 +56,7 @@ def out_of_memory(
         options = kind.Options() if strategy else settings.options
         made = kind(space, options, settings.seed)
         assert isinstance(made, WeightSharing)
-        return forecast_search(space, chosen, task, made).total
+        return forecast_search(space, chosen, task, made, static=static).total
 
     about = f"out of memory at step {step}, with a batch of {batch}"
     if ghosts > 1:
@@ -64,10 +71,13 @@ def out_of_memory(
         size = size_text(takes(parts))
         ways.append(f"`-c search.ghosts={parts}` runs a batch in as many parts and takes about {size}")
     ways.append(f"`-c search.batch={max(2, batch // parts)}` takes as much with smaller steps")
+    if static and takes(ghosts, static=False) < 0.8 * now:
+        size = size_text(takes(ghosts, static=False))
+        ways.append(f"`-c optimise.static=off` runs paths alone and takes about {size}")
     twice = takes(ghosts, recompute=True)
-    if twice < 0.8 * now and settings.optimise.ride:
+    if twice < 0.8 * now and settings.optimise.ride and not static:
         ways.append(f"`-c optimise.recompute=true` takes about {size_text(twice)} and more time")
     single = takes(ghosts, "random")
-    if single < 0.8 * now:
+    if single < 0.8 * now and not static:
         ways.append(f"a strategy that runs a single path, such as random, takes about {size_text(single)}")
     return failure("N989", about, "; ".join(ways))

@@ -21,10 +21,12 @@ STATES = {"sgd": 1, "rmsprop": 2, "adam": 2, "adamw": 2}
 """Numbers that an optimiser keeps for each weight."""
 
 
-def forecast_search(space: Space, settings: SearchSettings, task: Task, strategy: WeightSharing) -> Forecast:
+def forecast_search(
+    space: Space, settings: SearchSettings, task: Task, strategy: WeightSharing, *, static: bool = False
+) -> Forecast:
     """The largest of the steps that a strategy asks for at the start of its search. Nothing is built.
 
-    The strategy is asked for paths, which moves it on: it is one made for this alone.
+    ``static``: single paths run on the static graph, which takes no more than all candidates do. The strategy is asked for paths, which moves it on: it is one made for this alone.
     """
     free = {
         str(dim): int(given)
@@ -43,16 +45,19 @@ def forecast_search(space: Space, settings: SearchSettings, task: Task, strategy
             learns=learns,
             optimise=switches(settings.optimise),
         )
-        for architecture, parts, learns in _paths(space, settings, strategy)
+        for architecture, parts, learns in _paths(space, settings, strategy, static)
     ]
     return max(found, key=lambda forecast: forecast.total)
 
 
 def _paths(
-    space: Space, settings: SearchSettings, strategy: WeightSharing
+    space: Space, settings: SearchSettings, strategy: WeightSharing, static: bool
 ) -> Iterator[tuple[Architecture, int, bool]]:
     """What is run, each with the number of parts that the minibatch is cut into, and whether the strategy learns."""
     strategy.start_epoch(0, settings.search.epochs)
+    if static:
+        yield space.mixture(), 1, strategy.learns
+        return
     seen = set()
     for _ in range(DRAWS):
         for path in strategy.paths():

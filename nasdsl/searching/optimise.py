@@ -5,6 +5,8 @@ None of them changes a result but by rounding; :mod:`nasdsl.supernet.optimise` s
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 
@@ -31,6 +33,10 @@ class OptimiseSettings(Config):
     recompute: bool = Field(
         default=False,
         description="candidates are computed again in the backward pass, not kept: about half the memory of a mixture, half as much time again; needs ride",
+    )
+    static: Literal["off", "auto", "on"] = Field(
+        default="off",
+        description="single paths run on one static graph for all genotypes, which a CUDA device records once and launches as one CUDA graph; auto: on a CUDA device, where strategy and space can have it; on: an error where they can't",
     )
     compile: str = Field(
         default="",

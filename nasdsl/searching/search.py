@@ -39,6 +39,7 @@ from nasdsl.searching.run import Run
 from nasdsl.searching.scoring import Scorer, batch_norm_policy
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.standing import Standing
+from nasdsl.searching.static import StaticPasses, why_not
 from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import (
     STRATEGIES,
@@ -141,6 +142,7 @@ def beginning(
     if isinstance(strategy, WeightSharing):
         expected_cost(space, settings, strategy)
         usable(settings.optimise, device)
+        ordinary(space, settings, device)
         return lambda journal, stop: Search(
             space, task, settings, device, journal, on_event, stop, ranks
         ).run()
@@ -207,6 +209,14 @@ def sharing_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
     return strategy
 
 
+def ordinary(space: Space, settings: SearchSettings, device: torch.device) -> str | None:
+    """Why single paths run as they are, and not on the static graph; None where they run on it. Raises NasError N968."""
+    if settings.optimise.static == "off":
+        return ""
+    fresh = sharing_strategy(space, settings)
+    return why_not(space, settings, fresh, batch_norm_policy(settings, fresh)[0], device)
+
+
 class Search:
     """One search under way: the order of its steps, and what is kept of them."""
 
@@ -242,8 +252,12 @@ class Search:
         self.scorer = Scorer(
             self.strategy, self.supernet, self.batches, task.objective, settings, device, ranks
         )
+        self.ordinary = ordinary(space, settings, device)
+        static = None
+        if self.ordinary is None:
+            static = StaticPasses(self.supernet, task.objective, settings, device)
         self.steps = Steps(
-            self.strategy, self.supernet, self.batches, self.scorer, task, settings, device, ranks
+            self.strategy, self.supernet, self.batches, self.scorer, task, settings, device, ranks, static
         )
         self.standing = Standing()
 
@@ -267,7 +281,10 @@ class Search:
                     raise not_compiled(self.settings.optimise, error) from None
                 if not is_out_of_memory(error):
                     raise
-                raise out_of_memory(self.space, self.task, self.settings, self.device, self.made()) from None
+                static = self.steps.static is not None
+                raise out_of_memory(
+                    self.space, self.task, self.settings, self.device, self.made(), static=static
+                ) from None
         return self.result()
 
     def go_on(self) -> None:
@@ -286,10 +303,14 @@ class Search:
     def begin(self) -> None:
         self.standing.started = True
         fresh = sharing_strategy(self.space, self.settings)
-        memory = forecast_search(self.space, self.settings, self.task, fresh)
+        memory = forecast_search(
+            self.space, self.settings, self.task, fresh, static=self.steps.static is not None
+        )
         scored = proposals_of(self.strategy)
         self.record.tell(
-            start_event(self.space, self.task, self.settings, self.batches.steps, memory, scored)
+            start_event(
+                self.space, self.task, self.settings, self.batches.steps, memory, scored, self.ordinary
+            )
         )
         if self.settings.on_divergence == "rollback":
             self.save()  # what the first epoch goes back to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from nasdsl.searching.minibatches import Minibatches
 from nasdsl.searching.objectives import expected_cost, sample_cost
 from nasdsl.searching.scoring import Scorer
 from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.static import StaticPasses
 from nasdsl.searching.strategy import Bilevel, Path, RewardDriven, WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.supernet import Supernet
@@ -43,9 +45,13 @@ class Steps:
         settings: SearchSettings,
         device: torch.device,
         ranks: Ranks = ALONE,
+        static: StaticPasses | None = None,
     ) -> None:
+        """``static`` runs the passes that it can."""
         self.strategy = strategy
+        self._bilevel = strategy if isinstance(strategy, Bilevel) else None  # asked once: it takes time
         self.supernet = supernet
+        self.static = static
         self.batches = batches
         self.scorer = scorer
         self.objective = task.objective
@@ -83,7 +89,7 @@ class Steps:
         """A weight step on a minibatch of one half, and an architecture step on one of the other, where the strategy
         learns."""
         strategy = self.strategy
-        first = isinstance(strategy, Bilevel) and strategy.architecture_first
+        first = self._bilevel is not None and self._bilevel.architecture_first
         with seeded(self.settings.seed, "dropout", step):
             if first and strategy.learns:
                 self.architecture_step(held_out, step, training, rate)
@@ -95,32 +101,44 @@ class Steps:
         """One update of the weights that the strategy's paths use."""
         batch = self._augmented(batch, step)
         paths = self.strategy.paths()
-        self.weights.step([self._pass(path, batch, 1 / len(paths)) for path in paths], step, rate)
+        passes = [self._pass(path, batch, 1 / len(paths)) for path in paths]
+        if self.static is not None and self.static.take(paths):
+            passes = [
+                replace(one, whole=self._whole(self.static, path))
+                for one, path in zip(passes, paths, strict=True)
+            ]
+        self.weights.step(passes, step, rate)
 
     def architecture_step(self, batch: Split, step: int, training: Split, rate: float) -> None:
         """One update of what the strategy learns; the weights stay as they are. ``training`` is the minibatch of the
         weight step that it goes with."""
-        strategy, metric, held_out = self.strategy, torch.zeros(()), batch
+        strategy, held_out = self.strategy, batch
+        unrolled = self._bilevel if self._bilevel is not None and self._bilevel.unrolled else None
 
         def loss(path: Path, batch: Split = batch, smoothing: float = 0.0) -> Tensor:
             carried = self.held_out if batch is held_out else self.weights.carried
-            value = self._architecture_loss(path, batch, smoothing, step, carried)
+            if self.static is not None and unrolled is None and self.static.takes(path):
+                value = self._static_loss(self.static, path, batch, smoothing)
+            else:
+                value = self._architecture_loss(path, batch, smoothing, step, carried)
             self.architecture.check(value, step, lambda: genotype_text(path))
             return value if self.cost is None else value + self.cost(path).to(value)
 
-        if isinstance(strategy, Bilevel) and strategy.unrolled:
+        if unrolled is not None:
             seen, smoothing = self._augmented(training, step), self.settings.search.smoothing
             optimizer = self.weights.optimizer
             set_learning_rate(optimizer, rate)
             with self.ranks.summing(self.weights.parameters):
-                value = strategy.unrolled_step(
+                value = unrolled.unrolled_step(
                     self.supernet, lambda path: loss(path, seen, smoothing), loss, optimizer
                 )
         else:
             with self.supernet.frozen():
                 value = strategy.architecture_step(self.supernet, loss)
         self.held_out.go_on(len(held_out))
-        self.architecture.add(torch.tensor(value), metric, step)
+        # Filled, not copied: a GPU isn't waited for.
+        seen_loss = torch.full((), value, dtype=torch.float64, device=self.device)
+        self.architecture.add(seen_loss, torch.zeros_like(seen_loss), step)
 
     def reward_step(self, epoch: int, number: int) -> float:
         """The strategy's ``number``-th sample (from 0) of an epoch is evaluated, and it learns from that; no weight wants
@@ -144,7 +162,8 @@ class Steps:
 
     def outputs(self, path: Path, *inputs: Tensor, **scanning: Any) -> Any:
         """What a path through the supernet gives, with what its scans came to where they are told what to start from."""
-        self.digest = zlib.crc32(genotype_text(path).encode(), self.digest)
+        self._note(path)
+        path = brought(path, self.device)
         return self.supernet(
             *inputs,
             genotype=path.genotype,
@@ -156,6 +175,20 @@ class Steps:
             join=path.join,
             **scanning,
         )
+
+    def _note(self, path: Path) -> None:
+        self.digest = zlib.crc32(genotype_text(path).encode(), self.digest)
+
+    def _static_loss(self, static: StaticPasses, path: Path, batch: Split, smoothing: float) -> Tensor:
+        """The same as :meth:`_architecture_loss` on the static graph."""
+        ranks, parts = self.ranks, self.weights.parts
+        path = replicated(path, ranks)
+        value = torch.zeros((), device=self.device)
+        for part in ranks.mine(parts):
+            self._note(path)
+            seen = part_of(batch, part, parts)
+            value = value + static.architecture_loss(path, seen, smoothing) * (len(seen) / len(batch))
+        return ranks.summed(value)
 
     def _architecture_loss(
         self, path: Path, batch: Split, smoothing: float, step: int, carried: Carried
@@ -202,6 +235,13 @@ class Steps:
             part_rows(len(batch), *path.part),
         )
 
+    def _whole(self, static: StaticPasses, path: Path) -> Callable[[Split, Tensor], tuple[Tensor, Tensor]]:
+        def whole(seen: Split, factor: Tensor) -> tuple[Tensor, Tensor]:
+            self._note(path)
+            return static.weight_pass(path, seen, factor)
+
+        return whole
+
     def _augmented(self, batch: Split, step: int) -> Split:
         return augmented(batch, self.settings.search, generator(self.settings.seed, "augment", step))
 
@@ -213,6 +253,19 @@ def replicated(path: Path, ranks: Ranks) -> Path:
     gates = {name: next(shared) for name in path.gates}
     return replace(
         path, gates=gates, mixture=None if path.mixture is None else {name: next(shared) for name in mixture}
+    )
+
+
+def brought(path: Path, device: torch.device) -> Path:
+    """The path with gates and weights of its mixture on a GPU, in one copy; on a CPU they are there."""
+    mixture = path.mixture or {}
+    tensors = [*path.gates.values(), *mixture.values()]
+    if device.type == "cpu" or not tensors:
+        return path
+    moved = iter(torch.cat(tensors).to(device, non_blocking=True).split([len(t) for t in tensors]))
+    gates = {name: next(moved) for name in path.gates}
+    return replace(
+        path, gates=gates, mixture=None if path.mixture is None else {name: next(moved) for name in mixture}
     )
 
 

@@ -41,9 +41,15 @@ class Blend:
         if found is None:
             like = next(iter(self._weights.values()))
             values = [self.probability(guard) for guard in guards]
-            entries = [v if isinstance(v, Tensor) else like.new_tensor(v) for v in values]
+            # Filled, not copied from the host, for which a device would be waited for.
+            entries = [v if isinstance(v, Tensor) else like.new_full((), v) for v in values]
             found = self._vectors[key] = torch.stack(entries).to(device)
         return found
+
+    def others(self, choices: Sequence[str]) -> Tensor | None:
+        """What stands for the candidates not taken of choices that end in one sum, a scalar 0 that wants its gradient Σδ
+        (:class:`nasdsl.supernet.static.OneHot`); None where nobody asks for it."""
+        return None
 
     def probability(self, guard: Diagram) -> Tensor | float:
         """P(guard); a number where it rests on no choice."""

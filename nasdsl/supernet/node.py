@@ -49,9 +49,11 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Node(Step):
-    """A step of operation :data:`NODE`. Its inputs are the sources of the terms that are there."""
+    """A step of operation :data:`NODE`. Its inputs are the sources of the terms that are there. ``choices`` are those
+    whose candidates it adds up with their weights, each as often as it ends here."""
 
     terms: tuple[Term, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 # --- the pass -----------------------------------------------------------------------------------------
@@ -95,8 +97,11 @@ def _node(
     if terms is None:
         return step
     absorbed: list[Term] = []
+    choices = [] if step.operation != MIX or step.choice is None else [step.choice]
     for term in terms:
-        absorbed += _absorb(term, steps, read, rides)
+        found, inner = _absorb(term, steps, read, rides)
+        absorbed += found
+        choices += inner
     there = [term for term in absorbed if term.source is None or steps[term.source].operation != ZEROS]
     if any(term.source is not None for term in there):
         # What is absent adds nothing; a gate on it may still want its Σδ.
@@ -105,7 +110,7 @@ def _node(
     inputs = tuple(term.source for term in absorbed if term.source is not None)
     return Node(
         step.id, NODE, replace(step.instance, inputs=tuple(steps[i].shape for i in inputs)), inputs,
-        step.scope, step.name, terms=tuple(absorbed),
+        step.scope, step.name, terms=tuple(absorbed), choices=tuple(choices),
     )  # fmt: skip
 
 
@@ -131,17 +136,17 @@ def _terms(step: Step, sources: Sequence[Step]) -> list[Term] | None:
 
 def _absorb(
     term: Term, steps: Mapping[int, Step], read: Mapping[int, int], rides: Callable[[Step], bool]
-) -> list[Term]:
-    """The terms that stand for one, where nobody else reads what it reads."""
+) -> tuple[Sequence[Term], Sequence[str]]:
+    """The terms that stand for one, where nobody else reads what it reads, and the choices that end in them."""
     assert term.source is not None
     source = steps[term.source]
     if read[source.id] > 1:
-        return [term]
+        return [term], ()
     if isinstance(source, Node) and not term.is_weighed:
-        return list(source.terms)
+        return source.terms, source.choices
     if rides(source):
-        return [replace(term, source=source.inputs[0], norm=source)]
-    return [term]
+        return [replace(term, source=source.inputs[0], norm=source)], ()
+    return [term], ()
 
 
 # --- what runs it -------------------------------------------------------------------------------------
@@ -189,6 +194,7 @@ class NodeRun:
         self.guards = tuple(term.weight for term in weighed if term.weight is not None)
         self.gates = tuple(term.gate for term in weighed if term.gate is not None)
         self.absent = tuple(t.gate for t in node.terms if t.source is None and t.gate is not None)
+        self.choices = node.choices
         self.kernels = kernels
 
     def __call__(self, context: Any, *inputs: Tensor) -> Tensor:
@@ -196,7 +202,7 @@ class NodeRun:
 
     def coefficients(self, context: Any, device: torch.device) -> Coefficients:
         if self.guards:
-            return Coefficients(context.blend.vector(self.guards, device))
+            return Coefficients(context.blend.vector(self.guards, device), context.blend.others(self.choices))
         if not (self.gates or self.absent):
             return Coefficients()
         gating = context.gating

@@ -105,12 +105,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What runs a step, with whether it ``wants_context``; ``owners`` are the nodes whose weights it uses, ``runs`` what
-    runs the operations of the catalogue in it."""
+    """What runs a step, with whether it ``wants_context``; ``runs`` are what runs the operations of the catalogue in it."""
 
     run: Run
     wants_context: bool
-    owners: tuple[int, ...]
     runs: tuple[Run, ...]
 
 
@@ -141,11 +139,6 @@ class Plan:
         values = dict(zip(self.inputs, inputs, strict=True))
         execute(self.calls, values, context)
         return tuple(values[id] for id in self.outputs)
-
-    @property
-    def owners(self) -> frozenset[int]:
-        """The nodes whose weights it uses."""
-        return frozenset(owner for call in self.calls for owner in call.bound.owners)
 
     @property
     def runs(self) -> Iterator[Run]:
@@ -237,17 +230,14 @@ def _calls(
 
 
 def _bound(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> Bound:
-    owners: list[int] = []
     runs: list[Run] = []
 
     def recorded(step: Step) -> Run:
-        if step.owner is not None:
-            owners.append(step.owner)
         runs.append(bind(step))
         return runs[-1]
 
     run, wants_context = _run(step, recorded, calling, level)
-    return Bound(run, wants_context, tuple(owners), tuple(runs))
+    return Bound(run, wants_context, tuple(runs))
 
 
 def _run(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> tuple[Run, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -262,9 +262,23 @@ class Supernet(nn.Module):
             return superposition(self.space, genotype, join)
         return self.space.architecture(genotype, gated=gated, keep_absent=keep_absent)
 
+    def stored(self) -> list[nn.Module]:
+        """The modules that hold the weights."""
+        return list(self._modules_of.values())
+
     def active(self, genotype: Relaxed) -> list[nn.Module]:
         """The stored modules that a genotype uses."""
-        return [self._modules_of[owner] for owner in sorted(self.plan(genotype).owners)]
+        owners: set[int] = set()
+
+        def collect(steps: Sequence[Step]) -> None:
+            for step in steps:
+                if step.owner is not None:
+                    owners.add(step.owner)
+                if step.body is not None:
+                    collect(step.body.steps)
+
+        collect(self.architecture(genotype).steps)
+        return [self._modules_of[owner] for owner in sorted(owners)]
 
     def _bind(self, step: Step) -> Run:
         """What runs a step."""
@@ -356,7 +370,9 @@ class Supernet(nn.Module):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """No weight wants a gradient inside the block: for passes that only move architecture parameters."""
-        wanted = [p for p in self.parameters() if p.requires_grad]
+        # Not `nn.Module.parameters`, which takes milliseconds over some thousand modules.
+        own = (p for module in self._all() for p in module._parameters.values())
+        wanted = [p for p in own if p is not None and p.requires_grad]
         for parameter in wanted:
             parameter.requires_grad_(False)
         try:
@@ -374,15 +390,18 @@ class Supernet(nn.Module):
 
     def train(self, mode: bool = True) -> Supernet:
         # A search switches twice a step, and `nn.Module.train` takes milliseconds over some thousand modules.
-        if self._every is None:
-            self._every = list(self.modules())
-        for module in self._every:
+        for module in self._all():
             if module is self or type(module).train is nn.Module.train:
                 module.__dict__["training"] = mode
             else:
                 module.train(mode)
-        apply_policy(self._every, self.batch_norm)
+        apply_policy(self._all(), self.batch_norm)
         return self
+
+    def _all(self) -> list[nn.Module]:
+        if self._every is None:
+            self._every = list(self.modules())
+        return self._every
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.

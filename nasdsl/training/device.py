@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from nasdsl.diagnostics import did_you_mean, failure
 
@@ -33,19 +34,27 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The block in which forward passes run: weights stay float32, matrix products take ``precision``.
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; nobody waits for what a GPU is doing."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def autocast(device: torch.device, precision: str, *, cache: bool = True) -> AbstractContextManager[object]:
+    """The block in which forward passes run: weights stay float32, matrix products take ``precision``. Without
+    ``cache`` what weights are rounded to is not kept until the end of the block, which a recorded graph can't do with.
 
     Raises NasError N900 for an unknown precision, or one that the device can't do.
     """
     if precision == "float32":
         return nullcontext()
     if precision == "float16":
-        return torch.autocast(device.type, dtype=torch.float16)
+        return torch.autocast(device.type, dtype=torch.float16, cache_enabled=cache)
     if precision != "bfloat16":
         known = ["float32", "bfloat16", "float16"]
         help = did_you_mean(precision, known) or f"one of {', '.join(known)}"
         raise failure("N900", f"unknown precision `{precision}`", help)
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise failure("N900", "this GPU has no bfloat16", "leave `--precision` out")
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=cache)

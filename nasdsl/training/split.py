@@ -15,6 +15,8 @@ from typing import Protocol, Union
 import torch
 from torch import Tensor
 
+from nasdsl.training.device import sent
+
 Targets = Union[Tensor, tuple[Tensor, ...]]
 """What the outputs should be: [N, …], one tensor for each output of the network where there are several."""
 
@@ -39,7 +41,9 @@ class Pixels:
         scale = 1 / (255 * deviation)
         offset = -torch.tensor(self.mean, dtype=torch.float64) / deviation
         x = torch.addcmul(
-            offset.to(stored.device, torch.float32), stored, scale.to(stored.device, torch.float32)
+            sent(offset.to(torch.float32), stored.device),
+            stored,
+            sent(scale.to(torch.float32), stored.device),
         )
         return x.permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
@@ -156,8 +160,7 @@ class Split:
 
 def _fetch(stored: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     """Rows of a tensor, on a device; the tensor may lie on another one."""
-    taken = stored[rows.to(stored.device)]
-    return taken if taken.device == device else taken.to(device, non_blocking=True)
+    return sent(stored[rows.to(stored.device)], device)
 
 
 def each(targets: Targets, change: Callable[[Tensor], Tensor]) -> Targets:

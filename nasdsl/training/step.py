@@ -44,6 +44,10 @@ class Pass:
     the gradient only. ``detail()`` says what was run, should the loss be no number. ``rows`` are those of the step's
     minibatch that ``batch`` is, all where there are none; ``model`` is called as
     :func:`~nasdsl.training.carried.has_scans` says where the module has any.
+
+    ``whole(batch, factor)``, where there is one, runs the pass and its backward pass itself: it adds the gradient times
+    ``factor``, a scalar on the device, to those of the weights that the pass uses, and gives the loss [] and the metric of
+    each example. Nothing else than ``weight`` is looked at then, and nobody learns from what it gave.
     """
 
     model: Callable[..., Any]
@@ -53,6 +57,7 @@ class Pass:
     detail: Callable[[], str] = lambda: ""
     teacher: int | None = None
     rows: Rows | None = None
+    whole: Callable[[Split, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 class Stepper:
@@ -116,11 +121,16 @@ class Stepper:
             for place, one in enumerate(passes):
                 seen = part_of(one.batch, part, self.parts)
                 share = len(seen) / len(one.batch)
-                rows = rows_of_part(one, part, self.parts)
-                with seeded(self.seed, "dropout", number, place, part):
-                    taught = None if one.teacher is None else given[one.teacher]
-                    value, scores, outputs = self._run(one, seen, share, taught, place, rows)
-                given.append(outputs)
+                if one.whole is not None:
+                    factor = torch.full((), one.weight * share, dtype=dtype, device=self.device)
+                    value, scores = one.whole(seen, self.scaler.scale(factor))
+                    given.append(())
+                else:
+                    rows = rows_of_part(one, part, self.parts)
+                    with seeded(self.seed, "dropout", number, place, part):
+                        taught = None if one.teacher is None else given[one.teacher]
+                        value, scores, outputs = self._run(one, seen, share, taught, place, rows)
+                    given.append(outputs)
                 loss += value * (share / len(passes))
                 metric += scores.mean() * (share / len(passes))
             statistics.add()

@@ -1,7 +1,7 @@
 """Searches in several processes, in float64.
 
-An order has a ``folder``, ``strategies``, each of which is searched in ``FOLDER/STRATEGY``, ``assignments``, and what is
-to go wrong: ``fault``, as ``rank:step:how``.
+An order has a ``folder``, ``strategies``, each of which is searched in ``FOLDER/STRATEGY``, ``assignments``, the
+``source`` of the space where it isn't the small one, and what is to go wrong: ``fault``, as ``rank:step:how``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from nasdsl.diagnostics import Diagnostic
+from nasdsl.pipeline import loads
 from nasdsl.searching import search
 from nasdsl.searching.steps import Steps
 from nasdsl.training.checkpoint import write_checkpoint
@@ -38,7 +39,8 @@ def searched(order: dict[str, Any]) -> dict[str, Any]:
         for strategy in order["strategies"]:
             chosen = settings(strategy, *order["assignments"])
             data = task(torch.float64)
-            result = search(space(), chosen, task=data, folder=folder / strategy, warn=warn)
+            searched = loads(order["source"]) if "source" in order else space()
+            result = search(searched, chosen, task=data, folder=folder / strategy, warn=warn)
             tensors = {name: t.contiguous() for name, t in result.supernet.state_dict().items()}
             about = {"probabilities": result.probabilities, "genotype": dict(result.genotype)}
             write_checkpoint(folder / f"{strategy}.{ranks.rank}", tensors, about)

@@ -29,6 +29,23 @@ space small() {
 }
 """
 
+EDGES = """
+space edges() {
+  input image: [1, 4, 4]
+  op edge(x: [C, H, W]) =
+    | NONE
+    | conv1: x -> relu -> conv(C, kernel = 1) -> batchnorm
+    | conv3: x -> relu -> conv(C, kernel = 3) -> batchnorm
+    | pool: x -> avgpool(3)
+  cell normal(x0: [C, H, W]) {
+    x1 = edge(x0)
+    return edge(x0) + edge(x1)
+  }
+  return image -> conv(4, kernel = 3) -> batchnorm -> normal -> normal -> global_avgpool -> linear(2)
+}
+"""
+"""Edges with batch norms behind convolutions; ``NONE`` stands for one candidate more."""
+
 QUICK = {
     "enas": ("options.updates=2", "options.samples=2", "options.hidden=8", "options.candidates=3"),
     "fair": ("options.population=3", "options.generations=2", "options.crossovers=1", "options.mutations=1"),

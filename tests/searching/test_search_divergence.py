@@ -157,3 +157,10 @@ def test_out_of_memory_says_so_where_candidates_computed_twice_would_take_less()
     assert "recompute" not in help("optimise.recompute=true") and "recompute" not in help(
         "optimise.ride=false"
     )
+
+
+def test_out_of_memory_on_the_static_graph_says_what_paths_alone_would_take() -> None:
+    larger = load(resources.spaces() / "nasbench201.nas", cells=1, size=4, channels=1)
+    chosen = settings("gdas", "search.batch=8192", "optimise.static=on")
+    (found,) = out_of_memory(larger, task(), chosen, torch.device("cpu"), 3, static=True).diagnostics
+    assert "`-c optimise.static=off` runs paths alone and takes about" in str(found.help)

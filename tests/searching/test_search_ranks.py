@@ -14,7 +14,7 @@ from nasdsl.searching import STRATEGIES
 from nasdsl.searching.strategy import trains_supernet
 from nasdsl.training.checkpoint import read_checkpoint
 from tests.searching.killing import Server
-from tests.searching.small import events
+from tests.searching.small import EDGES, events
 
 SHARING = sorted(name for name, kind in STRATEGIES.items() if trains_supernet(kind))
 
@@ -60,6 +60,16 @@ def test_two_processes_are_one_with_two_ghost_batches_within_rounding(server: Se
     # Ghost batches are something else than one batch, so this can fail.
     weights = [read_checkpoint(tmp_path / f"{run}/gdas.0")[0] for run in ("one", "plain")]
     assert max(float((weights[0][n] - weights[1][n]).abs().max()) for n in weights[0]) > 1e-4
+
+
+def test_two_processes_on_the_static_graph_are_one_off_it(server: Server, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"strategies": ["gdas"], "source": EDGES.replace("NONE", "none: zero(x)")}
+    two = server(ranks=2, folder=tmp_path / "two", assignments=["optimise.static=on"], **given)
+    assert codes(two) == [0, 0], two
+    one = server(ranks=1, folder=tmp_path / "one", assignments=["search.ghosts=2"], **given)
+    assert codes(one) == [0], one
+    assert difference(tmp_path / "two/gdas.0", tmp_path / "two/gdas.1") == 0
+    assert difference(tmp_path / "two/gdas.0", tmp_path / "one/gdas.0") < 1e-10
 
 
 def test_a_dead_process_ends_the_run_and_what_was_kept_is_whole(server: Server, tmp_path: Path) -> None:

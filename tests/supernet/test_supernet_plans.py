@@ -71,8 +71,8 @@ def told(step: Step) -> Any:
 
 
 def listed(plan: Plan) -> Any:
-    calls = [(c.inputs, c.output, c.dead, c.bound.wants_context, c.bound.owners) for c in plan.calls]
-    return calls, plan.inputs, plan.outputs, plan.shapes, plan.owners, len(list(plan.runs))
+    calls = [(c.inputs, c.output, c.dead, c.bound.wants_context, len(c.bound.runs)) for c in plan.calls]
+    return calls, plan.inputs, plan.outputs, plan.shapes, len(list(plan.runs))
 
 
 def questions(space: Space) -> list[tuple[Any, dict[str, Any]]]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasdsl.training.device import sent
+
 
 def crop_and_flip(images: Tensor, padding: int, flip: bool, random: torch.Generator) -> Tensor:
     """uint8 [N, H, W, C], in one pass: each image is cropped from itself with ``padding`` black pixels around it, and
@@ -26,9 +28,9 @@ def crop_and_flip(images: Tensor, padding: int, flip: bool, random: torch.Genera
         rows, columns = rows + offsets[0], columns + offsets[1]
         images = F.pad(images, (0, 0, padding, padding, padding, padding))
     tall, wide = images.shape[1:3]
-    start = torch.arange(count) * tall
-    places = ((start[:, None] + rows) * wide)[:, :, None] + columns[:, None, :]  # [N, H, W]
-    taken = images.reshape(-1, channels).index_select(0, places.flatten().to(device))
+    rows = (torch.arange(count)[:, None] * tall + rows) * wide
+    places = sent(rows, device)[:, :, None] + sent(columns, device)[:, None, :]  # [N, H, W]
+    taken = images.reshape(-1, channels).index_select(0, places.flatten())
     return taken.view(count, height, width, channels)
 
 
@@ -38,7 +40,7 @@ def shift(images: Tensor, by: int, random: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     floor = images.amin(dim=(1, 2, 3), keepdim=True)
     padded = F.pad(images - floor, (by, by, by, by))
-    offsets = torch.randint(0, 2 * by + 1, (2, count, 1), generator=random).to(images.device)
+    offsets = sent(torch.randint(0, 2 * by + 1, (2, count, 1), generator=random), images.device)
     rows = offsets[0] + torch.arange(height, device=images.device)  # [N, H]
     columns = offsets[1] + torch.arange(width, device=images.device)  # [N, W]
     which = torch.arange(count, device=images.device)
@@ -48,7 +50,7 @@ def shift(images: Tensor, by: int, random: torch.Generator) -> Tensor:
 
 def mirror(images: Tensor, random: torch.Generator) -> Tensor:
     """Turns each real-valued image [N, C, H, W] around with a chance of one half."""
-    turned = (torch.rand(len(images), generator=random) < 0.5).to(images.device)
+    turned = sent(torch.rand(len(images), generator=random) < 0.5, images.device)
     return torch.where(turned[:, None, None, None], images.flip(3), images)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nasdsl.training.device import sent
+
 
 def cutout(images: Tensor, length: int, random: torch.Generator) -> Tensor:
     """Normalised images [N, C, H, W] with a square of ``length`` pixels cut out; its centre is any pixel, so that at the
     rim less is cut."""
     count, _, height, width = images.shape
     middle = torch.rand(2, count, generator=random)
-    rows = _inside((middle[0] * height).floor(), length, height).to(images.device)  # [N, H]
-    columns = _inside((middle[1] * width).floor(), length, width).to(images.device)  # [N, W]
+    rows = sent(_inside((middle[0] * height).floor(), length, height), images.device)  # [N, H]
+    columns = sent(_inside((middle[1] * width).floor(), length, width), images.device)  # [N, W]
     kept = ~(rows[:, :, None] & columns[:, None, :])
     return images * kept[:, None].to(images.dtype)
 

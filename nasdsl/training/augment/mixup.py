@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasdsl.training.device import sent
 from nasdsl.training.split import Split, each
 
 
@@ -24,7 +25,7 @@ def mixup(batch: Split, alpha: float, random: torch.Generator) -> Split:
     # torch draws no beta variates from a generator of ours.
     seed = int(torch.randint(2**62, (), generator=random))
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    partner = torch.randperm(len(batch), generator=random).to(batch.device)
+    partner = sent(torch.randperm(len(batch), generator=random), batch.device)
 
     def blended(x: Tensor) -> Tensor:
         return torch.lerp(x[partner], x, share)

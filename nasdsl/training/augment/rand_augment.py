@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasdsl.training.device import sent
+
 BLENDS = ("brightness", "contrast", "colour")
 MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 OPERATIONS = ("identity", *BLENDS, "posterise", "solarise", *MOVES)
@@ -33,8 +35,8 @@ def rand_augment(images: Tensor, operations: int, magnitude: float, random: torc
             first, last = OPERATIONS.index(names[0]), OPERATIONS.index(names[-1])
             some = ((drawn >= first) & (drawn <= last)).nonzero().flatten()
             if len(some):
-                place = some.to(images.device)
-                about = drawn[some].to(images.device), side[some].to(images.device)
+                place = sent(some, images.device)
+                about = sent(drawn[some], images.device), sent(side[some], images.device)
                 images.index_copy_(0, place, change(images.index_select(0, place), *about, strength))
     return images
 
@@ -70,7 +72,9 @@ def _blended(images: Tensor, drawn: Tensor, side: Tensor, strength: float) -> Te
     """Brightness, contrast and colour: a blend with black, with the mean grey, and with grey, by a factor between 0.1
     and 1.9."""
     if images.shape[1] == 3:
-        weights = images.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]
+        weights = sent(torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype), images.device)[
+            None, :, None, None
+        ]
         grey = (images * weights).sum(1, keepdim=True)
     else:
         grey = images.mean(1, keepdim=True)

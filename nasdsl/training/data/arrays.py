@@ -22,6 +22,7 @@ from nasdsl.training.data.images import statistics
 from nasdsl.training.data.parts import check_classes, parts_of
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.data.text import Tokens
+from nasdsl.training.device import sent
 from nasdsl.training.objectives import Classification, Objective, Regression, Several
 from nasdsl.training.split import Pixels, Split, View
 from nasdsl.training.tasks import Normalisation, Task, image_sizes
@@ -35,7 +36,8 @@ class Standardised:
     deviation: Tensor
 
     def __call__(self, stored: Tensor, layout: torch.memory_format) -> Tensor:
-        x = (stored.to(torch.float32) - self.mean.to(stored.device)) / self.deviation.to(stored.device)
+        mean, deviation = sent(self.mean, stored.device), sent(self.deviation, stored.device)
+        x = (stored.to(torch.float32) - mean) / deviation
         return x.contiguous(memory_format=layout) if x.dim() == 4 else x
 
 
