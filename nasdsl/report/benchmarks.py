@@ -20,18 +20,27 @@ def as_text(found: Bench) -> str:
     wide = max(len("strategy"), *(len(s.strategy) for s in found.summaries))
     lines = [
         f"{found.space} on {found.table}: {grouped(str(found.architectures))} architectures, "
-        f"{found.evaluations} evaluations, {found.seeds} seed{'s' if found.seeds > 1 else ''}",
+        f"{found.evaluations} evaluations, {_counted(found.seeds, 'seed')}",
         f"searched by {found.search_column}, reported {found.report_column} (optimum {found.optimum:.2f})",
         "",
         f"{'strategy':<{wide}}  {'mean ± sd':>14}  {'regret':>7}  {'optimum':>8}  {'evaluations':>11}",
     ]
     for s in sorted(found.summaries, key=lambda s: -s.mean):
+        told = f"{s.mean:.2f} ± {s.deviation:.2f}" if s.seeds > 1 else f"{s.mean:.2f}"
         lines.append(
-            f"{s.strategy:<{wide}}  {f'{s.mean:.2f} ± {s.deviation:.2f}' if s.seeds > 1 else f'{s.mean:.2f}':>14}  {s.regret:>7.2f}  "
+            f"{s.strategy:<{wide}}  {told:>14}  {s.regret:>7.2f}  "
             f"{f'{100 * s.found:.0f} %':>8}  {s.evaluations:>11.1f}"
         )
     lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]
     return "\n".join(lines) + "\n"
+
+
+def _counted(count: int, what: str) -> str:
+    """
+    >>> _counted(1, "seed"), _counted(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def supernets_as_text(found: SupernetBench) -> str:
@@ -51,7 +60,10 @@ def supernets_as_text(found: SupernetBench) -> str:
 
 
 def _legend(found: SupernetBench) -> Iterator[str]:
-    yield f"{found.space} on {found.task}: {found.epochs} epochs a supernet, {found.seeds} search seeds"
+    yield (
+        f"{found.space} on {found.task}: {found.epochs} epochs a supernet, "
+        f"{_counted(found.seeds, 'search seed')}"
+    )
     if found.retrained:
         yield f"winner: trained from scratch, {found.metric} on the test part"
     if found.listing is not None:
