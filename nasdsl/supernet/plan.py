@@ -211,9 +211,12 @@ def _calls(
     read = set(keep)
     dying: list[tuple[int, ...]] = []
     for step in reversed(steps):
-        dead = tuple([id for id in dict.fromkeys(given(step)) if id not in read])
-        read.update(dead)
-        dying.append(dead)
+        gone: list[int] = []
+        for id in step.inputs if step.body is None else given(step):
+            if id not in read:
+                read.add(id)
+                gone.append(id)
+        dying.append(tuple(gone))
     calls: list[Call] = []
     for step, dead in zip(steps, reversed(dying), strict=True):
         if step.operation in GIVEN:
