@@ -325,9 +325,10 @@ class _ScanProgram:
             # The operator wants results that are no views of each other or of what it was given.
             return tuple(state.clone() for state in new), output.clone()
 
-        _, outputs = scan(turn, tuple(states), sequence, dim=1)
+        # Over axis 0: torch 2.11 leaves what it stacks there, whatever axis it went along.
+        _, outputs = scan(turn, tuple(states), sequence.movedim(1, 0), dim=0)
         # As `torch.stack` leaves it: strides decide which kernels come after, and those the last digit.
-        result: Tensor = outputs.contiguous()
+        result: Tensor = outputs.movedim(0, 1).contiguous()
         return result
 
 

@@ -668,7 +668,7 @@ class _Painter:
 
     def _joins(self, atoms: Sequence[Atom], stacked: bool) -> list[Atom]:
         """What is read by one sum alone becomes part of it, where it is alike: ``n2 = edge(n0) + edge(n1)`` is one box."""
-        makers = {id: atom for atom in atoms for id in atom.nodes}
+        makers = {node: atom for atom in atoms for node in atom.nodes}
         read = Counter(source for atom in atoms for source in atom.inputs)
         gone: set[int] = set()
         for atom in atoms:

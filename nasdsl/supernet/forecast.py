@@ -143,7 +143,7 @@ def _holds(catalogue: Catalogue, optimise: Optimisations, of_weights: bool, step
     if step.operation in (FIRST, REJOIN):
         return Held(view=step.operation == FIRST), False
     held, learns = held_by(catalogue)(step)
-    if optimise.kernels and is_fast_pool(catalogue[step.operation].torch(step.instance)):
+    if optimise.fast_pools and is_fast_pool(catalogue[step.operation].torch(step.instance)):
         held = Held()  # a linear map
     return held, learns and of_weights
 

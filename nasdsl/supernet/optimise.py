@@ -33,7 +33,8 @@ class Optimisations:
     ``compile``
         A backend of ``torch.compile``, such as ``inductor``: each candidate is compiled by itself, once, whatever
         paths are run (:mod:`nasdsl.supernet.compiled`). Compiling takes from half a minute to minutes and pays in long
-        runs, and on a GPU; ``cudagraphs`` records each candidate there, and launches it as one. It makes no use of ``kernels`` and ``in_place`` inside a candidate.
+        runs, and on a GPU; ``cudagraphs`` records each candidate there, and launches it as one. It makes no use of
+        ``kernels`` and ``in_place`` inside a candidate.
     """
 
     share: bool = True
@@ -42,6 +43,12 @@ class Optimisations:
     kernels: bool = True
     recompute: bool = False
     compile: Backend | None = None
+
+    @property
+    def fast_pools(self) -> bool:
+        """Whether ``kernels`` hold for pools: they stand inside candidates, and torch 2.11 compiles the backward pass of a
+        function of ours into another one."""
+        return self.kernels and self.compile is None
 
 
 PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False)

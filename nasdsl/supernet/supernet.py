@@ -291,7 +291,7 @@ class Supernet(nn.Module):
         if operation.borrows is not None:
             return self._borrow(step, bind(call))
         if call.kind != "module":
-            return fast_pool(call, bind(call)) if self.optimise.kernels else bind(call)
+            return fast_pool(call, bind(call)) if self.optimise.fast_pools else bind(call)
         owner = step.id if step.owner is None else step.owner
         module = self._modules_of[owner]
         if call == self._calls_of[owner]:
