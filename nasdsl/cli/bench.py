@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TABULAR = "random_search,regularized_evolution,local_search,reinforce"
 SHARING = "random,gdas,darts"
+OF_SUPERNETS = ("truth", "epochs", "retrain", "device", "precision")
+"""Options that say nothing where strategies are compared on a table alone."""
 
 
 def command(
@@ -141,14 +143,7 @@ def command(
         nasdsl bench nasbench201 --data cifar-10-batches-bin --table cifar10.csv --strategies gdas,enas --epochs 50
     """
     on_task = task is not None or data is not None
-    if not on_task and (table is None or truth is not None):
-        raise failure(
-            "N971",
-            "strategies are compared on a table or on a task: say which"
-            if table is None
-            else "`--truth` asks how well shared weights rank architectures, and on a table alone there are none",
-            "--table cifar10.csv, or --task digits",
-        )
+    _check_kind(context, on_task=on_task)
     from nasdsl.searching.bench_supernet import Listing
     from nasdsl.searching.objectives import constrained
     from nasdsl.searching.table import read_table
@@ -190,6 +185,28 @@ def command(
         evaluations=evaluations, seeds=seeds or 10, options=assignments, workers=workers, on_done=progress,
     )  # fmt: skip
     _show(benchmarks.as_text(found), found.as_json(), benchmarks.as_svg(found), as_json, output)
+
+
+def _check_kind(context: typer.Context, *, on_task: bool) -> None:
+    """Raises NasError N971 where there is nothing to compare on, or an option says something of the other kind."""
+    if not on_task and context.params["table"] is None:
+        raise failure(
+            "N971",
+            "strategies are compared on a table or on a task: say which",
+            "--table cifar10.csv, or --task digits",
+        )
+    if on_task:
+        others, about = (
+            ("evaluations",),
+            "looking architectures up in a table, and on a task supernets are trained",
+        )
+        help = "leave it out; `--epochs` says how long a search is"
+    else:
+        others, about = OF_SUPERNETS, "supernets, and on a table alone none is trained"
+        help = "leave it out, or say what supernets are trained on: --task digits"
+    for name in others:
+        if configuration.was_given(context, name):
+            raise failure("N971", f"`--{name}` is about {about}", help)
 
 
 def _names(strategies: str) -> list[str]:
