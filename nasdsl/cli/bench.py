@@ -195,14 +195,12 @@ def _check_kind(context: typer.Context, *, on_task: bool) -> None:
             "strategies are compared on a table or on a task: say which",
             "--table cifar10.csv, or --task digits",
         )
+    others = ("evaluations",) if on_task else OF_SUPERNETS
     if on_task:
-        others, about = (
-            ("evaluations",),
-            "looking architectures up in a table, and on a task supernets are trained",
-        )
+        about = "looking architectures up in a table, and on a task supernets are trained"
         help = "leave it out; `--epochs` says how long a search is"
     else:
-        others, about = OF_SUPERNETS, "supernets, and on a table alone none is trained"
+        about = "supernets, and on a table alone none is trained"
         help = "leave it out, or say what supernets are trained on: --task digits"
     for name in others:
         if configuration.was_given(context, name):
