@@ -35,7 +35,7 @@ class Case:
 
 
 def make_cases(network: Network, inputs: Sequence[Tensor], reference: nn.Module | None = None) -> list[Case]:
-    """The inputs at several batch sizes, and at two lengths where a dimension is free.
+    """The inputs at several batch sizes, and at three lengths, even and odd ones, where a dimension is free.
 
     ``reference`` says what is right, the network itself unless something stands around it.
     """
@@ -43,12 +43,14 @@ def make_cases(network: Network, inputs: Sequence[Tensor], reference: nn.Module 
     batch = inputs[0].shape[0]
     batches = [tuple(x[:size] for x in inputs) for size in sorted({1, min(3, batch), batch})]
     cases = [_case(given, batch) for batch in batches]
-    shorter = _shortened(network, batches[-1])
-    if shorter is not None:
+    for length in (lambda n: n - 1, lambda n: -(-n // 2)):
+        shorter = _shortened(network, batches[-1], length)
+        if shorter is None:
+            continue
         try:
             cases.append(_case(given, shorter))
         except RuntimeError:
-            # The dimension has a least size, and half of what was given is below it.
+            # The dimension has a least size, and this is below it.
             pass
     return cases
 
@@ -60,16 +62,18 @@ def _case(module: nn.Module, inputs: Outputs) -> Case:
     return Case(inputs, outputs_of(module, inputs), scores)
 
 
-def _shortened(network: Network, inputs: Outputs) -> Outputs | None:
-    """The inputs with every free dimension at half its size."""
+def _shortened(network: Network, inputs: Outputs, length: Callable[[int], int]) -> Outputs | None:
+    """The inputs with every free dimension at the ``length`` that follows from its size; None where none is shorter, or
+    one is gone."""
     found = []
     for shape, x in zip(network.input_shapes, inputs, strict=True):
         for axis, dim in enumerate(shape.dims, 1):
             if not isinstance(dim, int):
-                x = x.narrow(axis, 0, -(-x.shape[axis] // 2))
+                x = x.narrow(axis, 0, length(x.shape[axis]))
         # Strides decide which kernels torch takes, and those the last digit.
         found.append(x.clone(memory_format=torch.contiguous_format))
-    return tuple(found) if any(a.shape != b.shape for a, b in zip(found, inputs, strict=True)) else None
+    shorter = any(a.shape != b.shape for a, b in zip(found, inputs, strict=True))
+    return tuple(found) if shorter and all(x.numel() for x in found) else None
 
 
 def outputs_of(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Outputs:

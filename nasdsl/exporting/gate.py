@@ -118,9 +118,17 @@ save_file(outputs, f"{folder}/outputs.tmp")
 
 
 def check_pt2(job: Job, path: Path) -> float:
-    """Reloads a ``.pt2`` file and runs it. Must agree bit for bit."""
+    """Reloads a ``.pt2`` file and runs it. Must agree bit for bit. Raises NasError (N957) where it runs at some lengths
+    alone: before 2.13 torch writes that for a pool with a stride."""
     module = read_pt2(path)
-    found = [outputs_of(module, case.inputs) for case in job.graph_cases]
+    try:
+        found = [outputs_of(module, case.inputs) for case in job.graph_cases]
+    except AssertionError as error:
+        raise failure(
+            "N957",
+            f"`{path.name}` of `{job.network.space_name}` does not run at every length: {error}",
+            help="export it as python or onnx, or with a newer torch",
+        ) from None
 
     def locate(case: Case) -> str | None:
         return first_program_difference(job.deployed, torch.export.load(path), case)

@@ -71,11 +71,18 @@ def _legend(found: SupernetBench) -> Iterator[str]:
             f"listed: what {found.listing.table} has for the winner in {found.listing.column} "
             f"(optimum {found.listing.optimum:.2f})"
         )
+    if _tells_nothing_else(found):
+        yield f"shared: {found.metric} of the winner with the shared weights, on the held-out half"
     if found.architectures:
         yield (
             f"tau: Kendall's tau-b of the shared weights' {found.metric} with that of "
             f"{found.architectures} architectures trained from scratch"
         )
+
+
+def _tells_nothing_else(found: SupernetBench) -> bool:
+    """Whether winners are neither trained nor looked up, and nothing is ranked."""
+    return not (found.retrained or found.listing is not None or found.architectures)
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ def _columns(found: SupernetBench) -> Iterator[_Column]:
     if found.architectures:
         yield _Column("tau, all", 2, lambda o: math.nan if o.ranking is None else o.ranking.all)
         yield _Column("better half", 2, lambda o: math.nan if o.ranking is None else o.ranking.better_half)
+    if _tells_nothing_else(found):
+        yield _Column("shared", 4, lambda o: o.shared)
     yield _Column("CPU s" if found.device == "cpu" else "s", 0, lambda o: o.seconds, spread=False)
 
 

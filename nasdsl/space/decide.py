@@ -286,12 +286,12 @@ class Deciding:
         return values[0]
 
     def _plain(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
-        for value in values:
-            if isinstance(value, Absent):
-                if self.catalogue[node.operation].passes_absence:
-                    return self._absent(node)
-                return self._call(node, tuple(self._present(v, node) for v in values))
-        return self._call(node, tuple(values))  # type: ignore[arg-type]
+        there = tuple([value for value in values if isinstance(value, int)])
+        if len(there) == len(values):
+            return self._call(node, there)
+        if self.catalogue[node.operation].passes_absence:
+            return self._absent(node)
+        return self._call(node, tuple(self._present(v, node) for v in values))
 
     def _reduce(self, node: Node, values: Sequence[int | Absent]) -> int | Absent:
         """A sum or mean of what is there; a mean divides by all that were chosen."""

@@ -150,6 +150,22 @@ def test_free_lengths_stay_free_in_every_form(tmp_path: Path) -> None:
     assert largest_difference(torch.from_numpy(found), cases.outputs(net, (tokens,))[0]) < 1e-5
 
 
+def test_a_length_under_a_strided_pool_is_free_or_the_file_is_refused(tmp_path: Path) -> None:
+    space = nasdsl.pipeline.loads(
+        "space pooled() { input x: [4, T]\n"
+        "return x -> conv(4, kernel = 3) -> maxpool(3, stride = 2) -> global_avgpool -> linear(2) }"
+    )
+    net = space.network(space.sample(seed=0)).eval()
+    given = (torch.randn(4, 4, 16),)
+    report = export(net, tmp_path / "onnx", ["onnx"], sample_inputs=given)
+    assert report.cases[-2:] == ("(4, 4, 15)", "(4, 4, 8)")
+    if torch.__version__ < (2, 13):
+        with pytest.raises(NasError, match="does not run at every length"):
+            export(net, tmp_path / "pt2", ["pt2"], sample_inputs=given)
+    else:
+        export(net, tmp_path / "pt2", ["pt2"], sample_inputs=given)
+
+
 def test_preprocessing_and_probabilities_in_the_graph(net: Network, tmp_path: Path) -> None:
     given = cases.inputs(net, batch=3)
     export(

@@ -234,7 +234,9 @@ def test_free_sizes_are_formulas(operation: Operation, example: Example) -> None
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_exports_with_a_free_size(operation: Operation) -> None:
     if operation.name in ("maxpool", "avgpool") and torch.__version__ < (2, 13):
-        pytest.skip("older torch keeps no length free under a pool with a stride; `export` says so (N957)")
+        pytest.skip(
+            "older torch keeps no length free under a pool with a stride: tests/exporting/test_export_files.py"
+        )
     for example in operation.examples:
         for instance in freed(instance_of(operation, example), operation):
             check_export(operation, instance, {"T": 6})

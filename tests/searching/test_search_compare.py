@@ -73,6 +73,19 @@ def test_with_a_table_the_winners_are_looked_up_in_it(
     assert "listed" in result.stdout and "winner: trained" not in result.stdout
 
 
+def test_without_retraining_the_shared_weights_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["bench", "quickstart", "--task", "digits", "--strategies", "random", "--epochs", "1"]
+    more = ["--seeds", "1", "--workers", "1", "--no-retrain", "-o", "kept"]
+    result = CliRunner().invoke(app, [*command, *more], prog_name="nasdsl")
+    assert result.exit_code == 0, result.output
+    (search,) = json.loads(Path("kept/bench.json").read_text())["searches"]
+    row = next(line for line in result.stdout.splitlines() if line.startswith("random"))
+    assert row.split()[1] == f"{search['shared']:.4f}"
+
+
 def test_the_ceiling_is_the_agreement_of_two_trainings() -> None:
     truth = {str(i): (float(i), float(-i if i > 1 else i)) for i in range(4)}
     found = ceiling(truth)

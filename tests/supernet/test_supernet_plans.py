@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nasdsl import resources
-from nasdsl.pipeline import load
 from nasdsl.space.architecture import Architecture, Body, Segment, Step
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
@@ -19,28 +16,21 @@ from nasdsl.supernet.node import Node
 from nasdsl.supernet.optimise import Optimisations
 from nasdsl.supernet.plan import Plan
 from nasdsl.supernet.superposition import superposable
+from tests.supernet import small
+from tests.supernet.small import SHIPPED
 
-SMALL = {
-    "nasbench201": {"width": 4, "cells": 2},
-    "darts": {"width": 2, "layers": 4},
-    "darts_none": {"width": 2, "layers": 3},
-    "gdas_frc": {"width": 4, "cells": 1},
+LARGER = {
+    "nasbench201": {"cells": 2},
+    "darts": {"layers": 4},
     "ofa_mobilenetv3": {"size": 32, "classes": 10},
     "autoformer_tiny": {"size": 32},
-    "mobilenet_small": {"size": 16},
-    "decoder_lm": {"layers": 2, "vocab": 16},
-    "darts_rnn": {"hidden": 6, "embed": 6, "nodes": 4, "vocab": 11},
-    "one_shot": {"width": 4, "cells": 3},
-    "enas_macro": {"width": 4, "layers": 6},
-    "enas_micro": {"width": 2, "cells": 1},
-    "enas_rnn": {"hidden": 6, "embed": 6, "nodes": 5, "vocab": 11},
 }
-SHIPPED = sorted(path.stem for path in resources.spaces().glob("*.nas"))
+"""Parts that repeat are what calls are remembered for."""
 
 
 @cache
 def space_named(name: str) -> Space:
-    return load(Path(resources.spaces()) / f"{name}.nas", **SMALL.get(name, {}))
+    return small.load(name, **LARGER.get(name, {}))
 
 
 def forget(net: Supernet) -> None:

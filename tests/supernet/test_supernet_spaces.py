@@ -5,41 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from nasdsl import resources
 from nasdsl.exporting.network import Network, network
-from nasdsl.pipeline import load
 from nasdsl.space.architecture import Step
 from nasdsl.space.choice import Genotype, Taken
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, recalibrate
 from nasdsl.supernet.elastic import Sliced
-
-SMALL = {
-    "nasbench201": {"width": 4, "cells": 1},
-    "darts": {"width": 2, "layers": 3},
-    "darts_none": {"width": 2, "layers": 3},
-    "gdas_frc": {"width": 4, "cells": 1},
-    "mobilenet_small": {"size": 16},
-    "decoder_lm": {"layers": 2, "vocab": 16},
-    "speech_1d": {"bands": 8, "width": 16},
-    "darts_rnn": {"hidden": 6, "embed": 6, "nodes": 4, "vocab": 11},
-    "one_shot": {"width": 4, "cells": 3},
-    "enas_macro": {"width": 4, "layers": 6},
-    "enas_micro": {"width": 2, "cells": 1},
-    "enas_rnn": {"hidden": 6, "embed": 6, "nodes": 5, "vocab": 11},
-}
-SHIPPED = sorted(path.stem for path in resources.spaces().glob("*.nas"))
+from tests.supernet import small
+from tests.supernet.small import SHIPPED
 
 
 @cache
 def space_named(name: str) -> Space:
-    return load(Path(resources.spaces()) / f"{name}.nas", **SMALL.get(name, {}))
+    return small.load(name)
 
 
 def examples(space: Space, seed: int = 0, batch: int = 3, length: int = 8) -> tuple[Tensor, ...]:
