@@ -62,6 +62,9 @@ def normalised_backward(
     wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of x, scale and offset; that of a scale of ones where there is none."""
+    if scale is None and any(wanted[1:]):
+        # A GPU's kernels have no gradient for a scale that isn't there: an error, or, with channels_last, no values.
+        scale = torch.ones_like(mean)
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
         delta.to(x.dtype), x, scale, None, None, mean, inverse, True, eps, list(wanted)
     )
