@@ -54,6 +54,7 @@ def recalibrate(
     """
     active = [norm for module in supernet.active(genotype) for norm in norms(module)]
     momenta = [norm.momentum for norm in active]
+    counters = [norm.num_batches_tracked for norm in active]
     policy, was_training = supernet.batch_norm, supernet.training
     supernet.use_batch_norm("running")
     supernet.train()
@@ -61,11 +62,15 @@ def recalibrate(
         for norm in active:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches, each weighing the same
+            # For that torch reads the counter at each call: on the host, so that nobody waits for a GPU.
+            norm.num_batches_tracked = torch.zeros((), dtype=torch.long)
         with torch.no_grad():
             for inputs in batches:
                 supernet(*inputs, genotype=genotype)
     finally:
-        for norm, momentum in zip(active, momenta, strict=True):
+        for norm, momentum, counter in zip(active, momenta, counters, strict=True):
             norm.momentum = momentum
+            assert counter is not None
+            norm.num_batches_tracked = counter.fill_(int(norm.num_batches_tracked or 0))
         supernet.use_batch_norm(policy)
         supernet.train(was_training)
