@@ -39,7 +39,7 @@ from nasdsl.searching.journal import Unkept
 from nasdsl.searching.search import Search
 from nasdsl.space.tensor import Shape
 from nasdsl.supernet import Supernet
-from nasdsl.supernet.graphs import Captured
+from nasdsl.supernet.graphs import Captured, Pool
 from nasdsl.supernet.static import StaticSupernet
 from nasdsl.training.device import autocast
 from nasdsl.training.objectives import Classification
@@ -132,6 +132,7 @@ class WholeSteps:
         self.tau = torch.tensor(10.0, device=self.device)
         self.weights = MaskedSGD(net.parameters(), lr=0.025, weight_decay=5e-4, clip=5.0)
         on_gpu = self.device.type == "cuda"
+        self.pool = Pool(self.device) if on_gpu else None
         betas = (0.5, 0.999)
         self.adam = torch.optim.Adam(
             [self.logits], lr=3e-4, betas=betas, weight_decay=1e-3, capturable=on_gpu
@@ -171,7 +172,7 @@ class WholeSteps:
         return [loss.detach()]
 
     def _recorded(self, step: Callable[..., Sequence[Tensor]]) -> Callable[..., Sequence[Tensor]]:
-        if self.device.type != "cuda":
+        if self.pool is None:
             return step
         self.architecture_step(*self.examples)  # so that Adam has its state
         before = [t.detach().clone() for t in self._changed()]
@@ -181,7 +182,7 @@ class WholeSteps:
             for tensor, value in zip(self._changed(), before, strict=True):
                 tensor.copy_(value)
 
-        return Captured(step, self.examples, self.device, restore=restore)
+        return Captured(step, self.examples, self.pool, restore=restore)
 
     def _changed(self) -> list[Tensor]:
         """All that a step changes."""

@@ -26,7 +26,7 @@ from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
 from nasdsl.supernet.batchnorm import Policy
-from nasdsl.supernet.graphs import Captured
+from nasdsl.supernet.graphs import Captured, Pool
 from nasdsl.supernet.static import StaticSupernet, obstacle, one_hot, positions_taken
 from nasdsl.supernet.superposition import is_superposed
 from nasdsl.training.device import autocast, sent
@@ -61,6 +61,7 @@ class StaticPasses:
         }
         self._used: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._recorded: dict[tuple[Hashable, Hashable], Captured] = {}
+        self._pool: Pool | None = None
 
     # --- weight passes ---------------------------------------------------------------------------
 
@@ -180,18 +181,30 @@ class StaticPasses:
         return found(*tensors)
 
     def _record(self, function: Callable[..., list[Tensor]], examples: Sequence[Tensor]) -> Captured:
-        pool = next((recording.pool for recording in self._recorded.values()), None)
+        if self._pool is None:
+            self._pool = Pool(self.device)
         try:
-            return Captured(function, examples, self.device, pool=pool)
-        except torch.OutOfMemoryError:
-            raise
+            return Captured(function, examples, self._pool)
         except RuntimeError as error:
+            full = _exhausted(error)
+            if full is not None:
+                raise full from None
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise failure(
                 "N969",
                 f"a pass can't be recorded as a CUDA graph: {said}",
                 "`-c optimise.static=off` runs the calls one by one",
             ) from None
+
+
+def _exhausted(error: BaseException) -> torch.OutOfMemoryError | None:
+    """Memory that ran out, also where recording broke off because of it and has an error of its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, torch.OutOfMemoryError):
+            return seen
+        seen = seen.__context__
+    return None
 
 
 class _Launched(torch.autograd.Function):

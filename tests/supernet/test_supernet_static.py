@@ -15,7 +15,7 @@ from nasdsl.pipeline import load, loads
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
-from nasdsl.supernet.graphs import Captured
+from nasdsl.supernet.graphs import Captured, Pool
 from nasdsl.supernet.plan import Selected
 from nasdsl.supernet.static import StaticSupernet, obstacle, one_hot, positions_taken
 
@@ -162,7 +162,7 @@ def test_a_recorded_pass_gives_what_the_eager_one_gives(channels_last: bool) -> 
         return [loss.detach(), *torch.autograd.grad(loss, [wanted, *weights])]
 
     x = image().cuda()
-    captured = Captured(step, [x, taken_of(space, space.sample(0)).cuda()], torch.device("cuda"))
+    captured = Captured(step, [x, taken_of(space, space.sample(0)).cuda()], Pool(torch.device("cuda")))
     for genotype in genotypes(space):
         taken = taken_of(space, genotype)
         found = [t.clone() for t in captured(x, taken.pin_memory())]
