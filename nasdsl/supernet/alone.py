@@ -13,6 +13,7 @@ from nasdsl.operations.recurrent import Dropouts, Scanned, Scanning, States
 from nasdsl.space.architecture import Step
 from nasdsl.space.choice import Taken
 from nasdsl.space.space import Space
+from nasdsl.supernet.chance import seeded_with
 from nasdsl.supernet.gates import GATINGS
 from nasdsl.supernet.names import module_names, put
 from nasdsl.supernet.plan import Context, Run, make_plan
@@ -35,8 +36,7 @@ class Alone(nn.Module):
         self._modules_of: dict[int, nn.Module] = {}
         architecture = space.architecture(genotype)
         self._has_scans = any(step.body is not None for step in architecture.steps)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded_with(seed):
             self._plan = make_plan(architecture, self._bind)
         nodes = [space.graph.node(owner) for owner in sorted(self._modules_of)]
         names = module_names(nodes)

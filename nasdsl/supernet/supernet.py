@@ -19,6 +19,7 @@ from nasdsl.space.operation import TorchCall
 from nasdsl.space.remembered import Remembered
 from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
+from nasdsl.supernet.chance import seeded_with
 from nasdsl.supernet.compiled import Compiler
 from nasdsl.supernet.elastic import Cut, Sliced
 from nasdsl.supernet.gates import GATINGS
@@ -79,8 +80,7 @@ class Supernet(nn.Module):
         self._every: list[nn.Module] | None = None
         self._compiler: Compiler | None = None
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded_with(seed):
             self._build()
         self.to(device=device, dtype=dtype)
         if channels_last:

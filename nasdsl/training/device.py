@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -17,14 +18,21 @@ def resolve_device(name: str = "auto") -> torch.device:
     """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``. Raises NasError N900 where it isn't there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+    known = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
+    if known is None:
         raise failure(
             "N900",
             f"unknown device `{name}`",
             did_you_mean(name, ["auto", "cpu", "cuda"]) or "one of auto, cpu, cuda",
         )
-    if kind == "cuda":
+    if name != "cpu":
+        number = known[1]
+        if torch.version.cuda is None and not torch.cuda.is_available():
+            raise failure(
+                "N900",
+                f"no CUDA device can be used here: torch {torch.__version__} was built without CUDA",
+                "leave `--device` out, or install a torch with CUDA, which is its default on Linux",
+            )
         if not torch.cuda.is_available():
             raise failure(
                 "N900", "no CUDA device can be used here", "leave `--device` out, or say `--device cpu`"

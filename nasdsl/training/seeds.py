@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 
 from nasdsl.operations.execute import reset_embeddings
+from nasdsl.supernet.chance import seeded_with
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -32,8 +33,7 @@ def generator(seed: int, *names: str | int) -> torch.Generator:
 @contextmanager
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
     """Seeds torch's own generators inside the block (initialisers and dropout take no generator) and puts them back."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, *names))
+    with seeded_with(derive(seed, *names)):
         yield
 
 
