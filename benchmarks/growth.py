@@ -14,6 +14,7 @@ import gc
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from benchmarks._timing import by_turns, cpu_seconds, machine
 from nasdsl import pipeline, resources
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet
+from nasdsl.supernet.optimise import Optimisations
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -125,15 +127,21 @@ def compiling(cells: Sequence[int], choices: Sequence[int]) -> Iterator[Curve]:
         yield Curve(f"compiling over {name}", name, "of Python objects, MB", memory)
 
 
-def settled(step: Callable[[], object]) -> float:
-    """CPU seconds of a step, the median of three, without collections of garbage: one goes through all of torch's
-    objects, 0.15 s, whenever it happens to be due."""
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """One collection of garbage goes through all of torch's objects, 0.15 s, whenever it happens to be due."""
     gc.collect()
     gc.disable()
     try:
-        return median(cpu_seconds(step) for _ in range(3))
+        yield
     finally:
         gc.enable()
+
+
+def settled(step: Callable[[], object]) -> float:
+    """CPU seconds of a step, the median of three."""
+    with no_collections():
+        return median(cpu_seconds(step) for _ in range(3))
 
 
 def allocated(step: Callable[[], object]) -> float:
@@ -154,7 +162,8 @@ def planning(values: Sequence[int], rounds: int) -> Iterator[Curve]:
         net = Supernet(space(cells=cells), affine=False, batch_norm="batch", device="meta")
         nodes = net.space.graph.number_of_nodes()
         *first, last = net.space.sample(0, 40 * rounds)
-        times = [cpu_seconds(partial(net.plan, genotype)) for genotype in first]
+        with no_collections():
+            times = [cpu_seconds(partial(net.plan, genotype)) for genotype in first]
         new.append(Point(nodes, 1e6 * median(times[len(times) // 2 :])))
         cached.append(Point(nodes, 1e3 * cpu_seconds(lambda: [net.plan(last) for _ in range(1000)])))  # noqa: B023
         before = len(net._plans)
@@ -174,17 +183,20 @@ SHIPPED: dict[str, dict[str, int]] = {
 
 
 def planned(rounds: int) -> Iterator[str]:
-    """The same on spaces that ship, each at the size of its paper: a line a space."""
+    """The same on spaces that ship, each at the size of its paper, by cells and step by step: a line a space."""
     for name, parameters in SHIPPED.items():
-        net = Supernet(
-            pipeline.load(resources.spaces() / f"{name}.nas", **parameters), affine=False, device="meta"
-        )
-        times = [
-            1e6 * cpu_seconds(partial(net.plan, genotype)) for genotype in net.space.sample(0, 40 * rounds)
-        ]
-        late = median(times[len(times) // 2 :])
-        calls = len(next(reversed(net._plans.values())).calls)
-        yield f"  {name:<28}{net.space.graph.number_of_nodes():>11}{calls:>11}{times[0]:>11.0f}{late:>11.0f}"
+        space = pipeline.load(resources.spaces() / f"{name}.nas", **parameters)
+        found: list[float] = []
+        for cells in (True, False):
+            net = Supernet(space, affine=False, device="meta", optimise=Optimisations(cells=cells))
+            with no_collections():
+                times = [
+                    1e6 * cpu_seconds(partial(net.plan, genotype))
+                    for genotype in space.sample(0, 40 * rounds)
+                ]
+            found += [times[0], median(times[len(times) // 2 :])]
+        calls = len([*net.plan(space.sample(0)).single_calls])
+        yield f"  {name:<28}{len(space.graph):>11}{calls:>11}" + "".join(f"{value:>11.0f}" for value in found)
 
 
 def asking(values: Sequence[int], rounds: int) -> Iterator[Curve]:
@@ -267,7 +279,8 @@ def main() -> None:
         found.append(curve)
         lines.append(table(curve))
         print(lines[-1], flush=True)
-    lines.append("plans, µs" + f"{'nodes':>32}{'calls':>11}{'first':>11}{'new':>11}")
+    heads = ("calls", "first", "new", "by step:", "new")
+    lines.append("plans, µs" + f"{'nodes':>32}" + "".join(f"{head:>11}" for head in heads))
     print(lines[-1])
     for line in planned(1 if given.quick else 5):
         lines.append(line)

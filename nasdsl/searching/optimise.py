@@ -30,6 +30,10 @@ class OptimiseSettings(Config):
         default=True,
         description="on a CPU, batch norms and average pools run as faster compositions of torch's operations",
     )
+    cells: bool = Field(
+        default=True,
+        description="what a genotype leaves of a cell is worked out once for all its uses: plans are made in a fraction of the time",
+    )
     recompute: bool = Field(
         default=False,
         description="candidates are computed again in the backward pass, not kept: about half the memory of a mixture, half as much time again; needs ride",
@@ -51,6 +55,7 @@ def switches(settings: OptimiseSettings) -> Optimisations:
         ride=settings.ride,
         in_place=settings.in_place,
         kernels=settings.kernels,
+        cells=settings.cells,
         recompute=settings.recompute,
         compile=settings.compile or None,
     )

@@ -31,6 +31,8 @@ batch axis and free dimensions it takes."""
 SEGMENT = "segment"
 """The operation of a :class:`Segment`."""
 
+CELL = "use of a cell"
+"""The operation of a :class:`CellStep`."""
 
 GIVEN = ("input", "element", "state")
 """The operations of steps that are no calls: what the network, or what a scan's body is given."""
@@ -71,6 +73,16 @@ class Segment(Step):
     that of the last."""
 
     steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CellStep(Step):
+    """A use of a cell as one call (:mod:`nasdsl.supernet.cells`). ``last`` is the step in it that makes its output, and
+    ``taken`` are the positions of inputs that a sum in it reads as they are and nobody else there reads, each with
+    whether it is weighed."""
+
+    last: Step | None = None
+    taken: tuple[tuple[int, bool], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

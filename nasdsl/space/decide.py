@@ -67,6 +67,7 @@ class Decider:
             for node, reads in zip(self.nodes, self.reads, strict=True)
         ]
         self.identities = frozenset(node.id for node in self.nodes if node.operation == "identity")
+        self.passing = self.identities | self.picks.keys()
         # Calls that rest on nothing but what they read, and that always read the same.
         self.settled = frozenset(
             node.id
@@ -134,7 +135,8 @@ class Decider:
 
 
 class Deciding:
-    """One architecture on its way. A subclass decides less: it keeps several candidates of a choice.
+    """One architecture on its way. A subclass decides less, and keeps several candidates of a choice, or decides a part:
+    then what is known of nodes outside it stands in ``value`` and ``steps`` before it begins.
 
     An edge is there where ``holds`` says so of its guard under the ``assignment``.
     """
@@ -147,8 +149,12 @@ class Deciding:
         self.assignment = assignment
         self.gated = {c.index: c for c in decider.space.choices if c.name in gated} if gated else {}
         self.keep_absent = keep_absent
+        self.inputs, self.outputs = decider.space.inputs, decider.space.outputs
+        self.sources, self.decides, self.settled = decider.sources, decider.decides, decider.settled
         # Where each variable takes one case.
         self.picks = decider.picks
+        # What passes on the one thing that it reads; with gates a selection may be one.
+        self.passing = decider.identities if self.gated else decider.passing
         self.truth: dict[int, bool] = {}
         self.steps: dict[int, Step] = {}
         # For each node the step that carries its value, or why there is none.
@@ -162,10 +168,20 @@ class Deciding:
         return found
 
     def architecture(self) -> tuple[list[Step], list[tuple[str, int]]]:
-        space = self.decider.space
+        self._values()
+        outputs = []
+        for name, node in self.outputs:
+            value = self.value[node]
+            if isinstance(value, Absent):
+                value = self._zeros(value, self.nodes[node])
+            outputs.append((name, value))
+        return self._needed([value for _, value in outputs]), outputs
+
+    def _values(self) -> None:
+        """What every node comes to that an output rests on."""
         active = self._active()
-        values, settled, known = self.value, self.decider.settled, self.decider.steps
-        passing = self.decider.identities if self.gated else self.decider.identities | self.picks.keys()
+        values, settled, known = self.value, self.settled, self.decider.steps
+        passing = self.passing
         for id in sorted(active):
             if id in passing:
                 values[id] = values[active[id][0]]
@@ -177,25 +193,18 @@ class Deciding:
                     self.steps[id], values[id] = step, id
                     continue
             values[id] = self._step(self.nodes[id], active[id])
-        outputs = []
-        for name, node in space.outputs:
-            value = self.value[node]
-            if isinstance(value, Absent):
-                value = self._zeros(value, self.nodes[node])
-            outputs.append((name, value))
-        return self._needed([value for _, value in outputs]), outputs
 
     def _active(self) -> dict[int, tuple[int, ...]]:
         """The nodes that outputs rest on through guards that hold, each with what it reads."""
-        decider, picks = self.decider, self.picks
+        decider, picks, given = self.decider, self.picks, self.value
         active: dict[int, tuple[int, ...]] = {}
-        stack = [node for _, node in decider.space.outputs]
-        stack += decider.space.inputs
+        stack = [node for _, node in self.outputs]
+        stack += self.inputs
         while stack:
             id = stack.pop()
-            if id in active:
+            if id in active or id in given:
                 continue
-            sources = decider.sources[id]
+            sources = self.sources[id]
             if sources is None:
                 pick = picks.get(id)
                 if pick is not None:
@@ -204,7 +213,7 @@ class Deciding:
                     sources = tuple([source for source, guard in decider.reads[id] if self.holds(guard)])
             active[id] = sources
             stack += sources
-            if self.nodes[id].operation == "scan":
+            if decider.has_regions and self.nodes[id].operation == "scan":
                 element, states = self.nodes[id].settings["element"], self.nodes[id].settings["states"]
                 stack += [element, *states]
         return active
@@ -213,7 +222,7 @@ class Deciding:
         """Steps that somebody reads, in order, those of a scan inside it."""
         steps = self.steps
         needed: set[int] = set()
-        stack = [*outputs, *self.decider.space.inputs]
+        stack = [*outputs, *self.inputs]
         while stack:
             id = stack.pop()
             if id in needed:
@@ -261,7 +270,7 @@ class Deciding:
         if id >= 0:
             return (id, 0)
         region = self._region(id)
-        return (max(self.decider.space.inputs) if region is None else region, -id)
+        return (max(self.inputs) if region is None else region, -id)
 
     def _region(self, id: int) -> int | None:
         if id < 0:
@@ -273,7 +282,7 @@ class Deciding:
     def _step(self, node: Node, sources: Sequence[int]) -> int | Absent:
         values = [self.value[source] for source in sources]
         decide: Callable[[Node, Sequence[int | Absent]], int | Absent]
-        decide = getattr(self, self.decider.decides[node.id])
+        decide = getattr(self, self.decides[node.id])
         return decide(node, values)
 
     def _given(self, node: Node, values: Sequence[int | Absent]) -> int:
@@ -424,7 +433,7 @@ class Deciding:
         if not self.zeros:
             self._zeros_region, self._zeros_source = {}, {}
         id = -1 - len(self.zeros)
-        like = self.decider.space.inputs[0] if region is None else region
+        like = self.inputs[0] if region is None else region
         instance = Instance((self.steps[like].shape,), {}, absent.shape)
         scope = self.nodes[like].scope
         self.steps[id] = Step(id, ZEROS, instance, (like,), scope)

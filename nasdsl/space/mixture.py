@@ -61,7 +61,7 @@ class _Mixture(Deciding):
             else:
                 self.cases[choice.variables[0]] = positions
         self.possible: dict[int, bool] = {}
-        self.picks = {}
+        self.picks, self.passing = {}, self.decider.identities
 
     def holds(self, guard: Diagram) -> bool:
         """Whether it can, with the candidates that there are."""

@@ -42,15 +42,19 @@ def _shared(
         if step.body is not None:
             step = replace(step, body=_body(step.body, catalogue, renamed, made))
         elif step.owner is None:
-            key = made.get(("key", step))
-            if key is None:
-                key = made.keep(("key", step), _key(step, catalogue) or step)
+            key = key_of(step, catalogue, made)
             same = known.setdefault(key, step.id)
             if same != step.id:
                 renamed[step.id] = same
                 continue
         kept.append(step)
     return tuple(kept)
+
+
+def key_of(step: Step, catalogue: Catalogue, made: Remembered[Any, Any]) -> Any:
+    """A text and the inputs, equal for steps that compute the same; where nothing can be said of it the step itself."""
+    key = made.get(("key", step))
+    return made.keep(("key", step), _key(step, catalogue) or step) if key is None else key
 
 
 def _reading(step: Step, inputs: tuple[int, ...], made: Remembered[Any, Any]) -> Step:

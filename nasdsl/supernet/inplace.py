@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from nasdsl.space.architecture import Architecture, Step, readers
+from nasdsl.space.architecture import Architecture, CellStep, Step, readers
 from nasdsl.space.remembered import Remembered
 from nasdsl.supernet.node import Node
 
@@ -23,7 +23,7 @@ def relu_in_place(architecture: Architecture, made: Remembered[Any, Any] | None 
     made = Remembered() if made is None else made
     by_id: dict[int, Step] = {}
     for step in architecture.steps:
-        if step.operation == "relu" and read[step.inputs[0]] == 1 and _is_free(by_id[step.inputs[0]]):
+        if step.operation == "relu" and read[step.inputs[0]] == 1 and keeps_no_output(by_id[step.inputs[0]]):
             found: Step | None = made.get(("in place", step))
             step = (
                 made.keep(("in place", step), replace(step, operation=RELU_IN_PLACE))
@@ -34,7 +34,10 @@ def relu_in_place(architecture: Architecture, made: Remembered[Any, Any] | None 
     return replace(architecture, steps=tuple(by_id.values()))
 
 
-def _is_free(maker: Step) -> bool:
+def keeps_no_output(maker: Step) -> bool:
+    if isinstance(maker, CellStep):
+        assert maker.last is not None
+        return keeps_no_output(maker.last)
     if isinstance(maker, Node):
         # One term without a batch norm may be passed on as it is: then it is its maker's.
         return len(maker.inputs) > 1 or any(term.norm is not None for term in maker.terms)

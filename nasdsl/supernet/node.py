@@ -197,6 +197,17 @@ class NodeRun:
         self.choices = node.choices
         self.kernels = kernels
 
+    def with_norms(self, norms: Sequence[Any]) -> NodeRun:
+        """The same of other batch norms, given in the order of the terms."""
+        other = object.__new__(NodeRun)
+        other.__dict__.update(self.__dict__)
+        new = iter(norms)
+        other.places = [
+            place if place.norm is None else _Place(place.position, place.coefficient, next(new), place.gate)
+            for place in self.places
+        ]
+        return other
+
     def __call__(self, context: Any, *inputs: Tensor) -> Tensor:
         return self.add(self.coefficients(context, inputs[0].device), context, inputs)
 

@@ -26,6 +26,9 @@ class Optimisations:
     ``kernels``
         On a CPU, batch norms and average pools run as faster compositions of torch's operations
         (:mod:`nasdsl.supernet.kernels`).
+    ``cells``
+        What a genotype leaves of a cell is worked out once for all its uses (:mod:`nasdsl.supernet.cells`): the same calls
+        in a fraction of the time. With ``recompute`` or ``compile`` plans are made step by step.
     ``recompute``
         What leads to a node's sum alone is computed again in the backward pass, not kept
         (:mod:`nasdsl.supernet.recompute`): half the memory of a mixture for half as much time again (NAS-Bench-201,
@@ -41,6 +44,7 @@ class Optimisations:
     ride: bool = True
     in_place: bool = True
     kernels: bool = True
+    cells: bool = True
     recompute: bool = False
     compile: Backend | None = None
 
@@ -50,6 +54,10 @@ class Optimisations:
         function of ours into another one."""
         return self.kernels and self.compile is None
 
+    @property
+    def plans_cells(self) -> bool:
+        return self.cells and self.compile is None and not self.recompute
 
-PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False)
+
+PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False, cells=False)
 """None of them: the path that they are compared with."""

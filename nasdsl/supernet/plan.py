@@ -30,6 +30,7 @@ from nasdsl.space.architecture import (
     ZEROS,
     Architecture,
     Body,
+    CellStep,
     Segment,
     Step,
     given,
@@ -122,11 +123,24 @@ class Call:
     dead: tuple[int, ...]
 
 
+@dataclass(slots=True, eq=False)
+class CellCall:
+    """A use of a cell as one call. Its own ``calls`` go by ids that stand for the same in all uses of a kind; they free
+    what they have read, and what is dead outside is in no other hands."""
+
+    inputs: tuple[int, ...]
+    output: int
+    dead: tuple[int, ...]
+    calls: tuple[Call, ...] = ()
+    own_inputs: tuple[int, ...] = ()
+    own_output: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Runs without looking at the space again."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[Call | CellCall, ...]
     inputs: tuple[int, ...]
     shapes: tuple[Shape, ...]
     outputs: tuple[int, ...]
@@ -143,13 +157,30 @@ class Plan:
     @property
     def runs(self) -> Iterator[Run]:
         """What runs the operations of the catalogue."""
-        return (run for call in self.calls for run in call.bound.runs)
+        return (run for call in self.single_calls for run in call.bound.runs)
+
+    @property
+    def single_calls(self) -> Iterator[Call]:
+        """The calls in the order in which they run, those of cells one by one."""
+        for call in self.calls:
+            if isinstance(call, CellCall):
+                yield from call.calls
+            else:
+                yield call
 
 
-def execute(calls: Iterable[Call], values: dict[int, Any], context: Context) -> None:
+def execute(calls: Iterable[Call | CellCall], values: dict[int, Any], context: Context) -> None:
     for call in calls:
-        bound = call.bound
         given = [values[id] for id in call.inputs]
+        if isinstance(call, CellCall):
+            inside = dict(zip(call.own_inputs, given, strict=True))
+            given.clear()
+            for id in call.dead:
+                del values[id]
+            execute(call.calls, inside, context)
+            values[call.output] = inside[call.own_output]
+            continue
+        bound = call.bound
         values[call.output] = bound.run(context, *given) if bound.wants_context else bound.run(*given)
         for id in call.dead:
             del values[id]
@@ -183,7 +214,7 @@ def make_plan(
     # The inputs are the caller's; freeing them here would free nothing.
     keep = {*outputs, *architecture.inputs}
     level = Level(last_scans(architecture.steps), made=made)
-    calls = _calls(architecture.steps, keep, bind, calling, level)
+    calls = calls_of(architecture.steps, keep, bind, calling, level)
     shapes = tuple([architecture.step(id).shape for id in architecture.inputs])
     return Plan(tuple(calls), architecture.inputs, shapes, outputs)
 
@@ -199,14 +230,15 @@ class Level:
     made: Remembered[Any, Any] | None = None
 
 
-def _calls(
+def calls_of(
     steps: Sequence[Step],
     keep: set[int],
     bind: Callable[[Step], Run],
     calling: Calling,
     level: Level,
-) -> list[Call]:
-    """The calls of steps. What is in ``keep`` lives on."""
+) -> list[Any]:
+    """The calls of steps, but for those that stand for what is given. What is in ``keep`` lives on. Those of cells are
+    to be filled in."""
     made = Remembered() if level.made is None else level.made
     read = set(keep)
     dying: list[tuple[int, ...]] = []
@@ -217,22 +249,26 @@ def _calls(
                 read.add(id)
                 gone.append(id)
         dying.append(tuple(gone))
-    calls: list[Call] = []
+    calls: list[Any] = []
     for step, dead in zip(steps, reversed(dying), strict=True):
         if step.operation in GIVEN:
+            continue
+        if isinstance(step, CellStep):
+            calls.append(CellCall(step.inputs, step.id, dead))
             continue
         # What a loop does rests on whether another follows it.
         key = (step, dead) if step.body is None else None
         call = made.get(key)
         if call is None:
-            call = Call(_bound(step, bind, calling, level), given(step), step.id, dead)
+            call = Call(bound(step, bind, calling, level), given(step), step.id, dead)
             if key is not None:
                 made.keep(key, call)
         calls.append(call)
     return calls
 
 
-def _bound(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> Bound:
+def bound(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level = Level()) -> Bound:
+    """A step with what runs it."""
     runs: list[Run] = []
 
     def recorded(step: Step) -> Run:
@@ -286,7 +322,7 @@ def _segment(step: Segment, bind: Callable[[Step], Run], calling: Calling) -> Ru
         modules.extend(m for m in (run, getattr(run, "full", None)) if isinstance(m, nn.Module))
         return run
 
-    calls = _calls(steps, {*node.inputs, *step.inputs}, recorded, calling, Level())
+    calls = calls_of(steps, {*node.inputs, *step.inputs}, recorded, calling, Level())
 
     def first(context: Context, *inputs: Tensor) -> list[Tensor]:
         values = dict(zip(step.inputs, inputs, strict=True))
@@ -362,7 +398,7 @@ def _scan(step: Step, body: Body, bind: Callable[[Step], Run], calling: Calling,
     before = outside(body)
     # What was made outside lives on for the next round.
     keep = {*body.new_states, body.output, body.element, *body.states, *before}
-    calls = _calls(body.steps, keep, bind, calling, Level(scan=step.id, places=on_state(body)))
+    calls = calls_of(body.steps, keep, bind, calling, Level(scan=step.id, places=on_state(body)))
     by_id = {inner.id: inner for inner in body.steps}
     shapes = [by_id[id].shape for id in body.states]
     first = len(step.inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from nasdsl.space.operation import TorchCall
 from nasdsl.space.remembered import Remembered
 from nasdsl.space.space import Space
 from nasdsl.supernet.batchnorm import Policy, apply_policy, without_affine
+from nasdsl.supernet.cells import CellPlanner
 from nasdsl.supernet.chance import seeded_with
 from nasdsl.supernet.compiled import Compiler
 from nasdsl.supernet.elastic import Cut, Sliced
@@ -211,10 +213,21 @@ class Supernet(nn.Module):
         key = (text, gated, keep_absent, join)
         found = self._plans.get(key)
         if found is None:
+            if self._cells is not None and not is_superposed(self.space, genotype):
+                found = self._cells.plan(genotype, gated, keep_absent)
+                if found is not None:
+                    return self._keep(key, found)
             architecture = self.architecture(genotype, gated, keep_absent=keep_absent, join=join)
             return self._keep(key, self._plan(architecture))
         self._plans.move_to_end(key)
         return found
+
+    @cached_property
+    def _cells(self) -> CellPlanner | None:
+        if not self.optimise.plans_cells:
+            return None
+        found = CellPlanner(self.space, self.optimise, self._bind, self._rides)
+        return found if found.uses else None
 
     def _plan(self, architecture: Architecture) -> Plan:
         return make_plan(self._lowered(architecture), self._bind, self._calling, self._made)
@@ -405,7 +418,9 @@ class Supernet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.
-        return self.__dict__ | {"_plans": OrderedDict(), "_every": None, "_compiler": None}
+        state = self.__dict__ | {"_plans": OrderedDict(), "_every": None, "_compiler": None}
+        state.pop("_cells", None)
+        return state
 
 
 def _has_tensors(module: nn.Module) -> bool:

@@ -102,7 +102,7 @@ class _Superposed(Deciding):
 
     def __init__(self, decider: Decider, cases: Cases, join: Join) -> None:
         super().__init__(decider, [min(case, default=0) for case in cases], (), False)
-        self.picks = {}
+        self.picks, self.passing = {}, self.decider.identities
         self.cases = cases
         self.join = join
 

@@ -1,4 +1,4 @@
-"""Plans are put together from what was made before: the calls are those of a plan that is made anew."""
+"""Plans made step by step are put together from what was made before: the calls are those of a plan made anew."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ LARGER = {
     "autoformer_tiny": {"size": 32},
 }
 """Parts that repeat are what calls are remembered for."""
+
+STEP_BY_STEP = Optimisations(cells=False)
 
 
 @cache
@@ -97,7 +99,7 @@ def asked(net: Supernet, genotype: Any, options: dict[str, Any]) -> Any:
 )
 def test_what_is_remembered_is_what_would_be_made(name: str, recompute: bool) -> None:
     space = space_named(name)
-    net = Supernet(space, device="meta", optimise=Optimisations(recompute=recompute))
+    net = Supernet(space, device="meta", optimise=Optimisations(recompute=recompute, cells=False))
     made = [asked(net, *question) for question in questions(space)]
     for question, found in zip(questions(space), made, strict=True):
         forget(net)
@@ -112,7 +114,7 @@ def test_what_is_remembered_is_what_would_be_made(name: str, recompute: bool) ->
 
 def test_plans_share_the_calls_that_they_have_in_common() -> None:
     space = space_named("nasbench201")
-    net = Supernet(space)
+    net = Supernet(space, optimise=STEP_BY_STEP)
     names = [choice.name for choice in space.choices]
     first = dict.fromkeys(names, "nor_conv_3x3")
     plans = [net.plan(genotype) for genotype in (first, first | {names[-1]: "nor_conv_1x1"})]
@@ -123,7 +125,7 @@ def test_plans_share_the_calls_that_they_have_in_common() -> None:
 
 
 def test_a_copy_plans_by_itself() -> None:
-    net = Supernet(space_named("nasbench201"))
+    net = Supernet(space_named("nasbench201"), optimise=STEP_BY_STEP)
     genotype = net.space.sample(1)
     plan = net.plan(genotype)
     other = copy.deepcopy(net)
