@@ -25,11 +25,8 @@ def read_genotype(space: Space, entries: Entries) -> Genotype:
         problems += found
         if found or choice.name not in entries:
             continue
-        given = entries[choice.name]
-        if not isinstance(given, str):
-            given = tuple(label for label in choice.labels if label in given)
-        taken[choice.name] = given
-        for variable, case in choice.cases(given):
+        taken[choice.name] = in_order(choice, entries[choice.name])
+        for variable, case in choice.cases(taken[choice.name]):
             assignment[variable] = case
     if problems:
         raise NasError(*problems)
@@ -41,6 +38,11 @@ def read_genotype(space: Space, entries: Entries) -> Genotype:
             "sample one with `nasdsl sample`",
         )
     return genotype
+
+
+def in_order(choice: Choice, given: Taken | Sequence[str]) -> Taken:
+    """The candidates that are given, those of a sub-list in the order of the choice."""
+    return given if isinstance(given, str) else tuple(label for label in choice.labels if label in given)
 
 
 def _strange_names(space: Space, entries: Entries) -> list[Diagnostic]:
@@ -77,7 +79,12 @@ def _problems(space: Space, choice: Choice, entries: Entries, exists: bool) -> l
     if name not in entries:
         labels = ", ".join(choice.labels[:8]) + (", …" if len(choice.labels) > 8 else "")
         return [Diagnostic("N802", f"the choice `{name}` is missing", help=f"its candidates are {labels}")]
-    given = entries[name]
+    return wrong_labels(choice, entries[name])
+
+
+def wrong_labels(choice: Choice, given: Taken | Sequence[str]) -> list[Diagnostic]:
+    """What is wrong with the candidates that are given for a choice."""
+    name = choice.name
     if isinstance(given, str) == choice.is_sublist:
         shape = f"a list of {choice.pick} labels" if choice.is_sublist else "one label"
         return [Diagnostic("N805", f"the choice `{name}` takes {shape}, and this is {given!r}")]

@@ -9,6 +9,7 @@ from nasdsl.diagnostics import Diagnostic, NasError, failure
 from nasdsl.space.choice import Choice, Taken
 from nasdsl.space.diagram import Diagram
 from nasdsl.space.diff import translated
+from nasdsl.space.given import in_order, wrong_labels
 from nasdsl.space.solve import OverBudget, Solver
 from nasdsl.space.space import Space
 
@@ -73,33 +74,14 @@ def _checked_all(space: Space, fixed: Mapping[str, Taken]) -> dict[int, Taken]:
     for name, taken in fixed.items():
         try:
             choice = space.choice(name)
-            decided[choice.index] = _checked(choice, taken)
         except NasError as error:
             problems += error.diagnostics
+            continue
+        problems += wrong_labels(choice, taken)
+        decided[choice.index] = in_order(choice, taken)
     if problems:
         raise NasError(*problems)
     return decided
-
-
-def _checked(choice: Choice, taken: Taken) -> Taken:
-    wanted = (taken,) if isinstance(taken, str) else tuple(taken)
-    for label in wanted:
-        if label not in choice.labels:
-            raise failure(
-                "N804",
-                f"`{label}` is no candidate of `{choice.name}`",
-                f"its candidates are {', '.join(choice.labels)}",
-            )
-    if choice.low is None or choice.high is None:
-        if len(wanted) != 1 or not isinstance(taken, str):
-            raise failure("N805", f"the choice `{choice.name}` takes one label, and this is {list(wanted)}")
-        return taken
-    if len(set(wanted)) != len(wanted) or not choice.low <= len(wanted) <= choice.high:
-        raise failure(
-            "N805",
-            f"the choice `{choice.name}` takes {choice.pick} different labels, and this is {list(wanted)}",
-        )
-    return tuple(label for label in choice.labels if label in wanted)
 
 
 def _variables(space: Space, decided: Mapping[int, Taken]) -> dict[int, int]:
