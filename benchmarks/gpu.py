@@ -1,270 +1,445 @@
-"""What CUDA graphs bring to a search on a GPU: these networks are bound by the launching of kernels.
+"""What a CUDA device does: one command that checks, measures and searches, within the minutes that it is given.
 
-By turns, milliseconds a step (median, with the device waited for), on the NAS-Bench-201 network at batch 64, data on the
-device. All but the first and the last rows are the steps of a search, with all that the host does in them: minibatch,
-sample, clipping, update, watching.
+    python -m benchmarks.gpu --minutes 8 --data cifar-10-batches-bin     # needs a CUDA device; says so where there is none
+    python -m benchmarks.gpu --stages search --data cifar-10-batches-bin --minutes 9     # goes on with its searches
+    python -m benchmarks.gpu --device cpu --cells 1 --batch 4 --rounds 1 --minutes 2     # the same code, in miniature
 
-- the plain module written by hand, eager;
-- weight steps and pairs of GDAS steps as calls one by one; on segments (``optimise.compile=cudagraphs``, each kind of
-  candidate recorded by itself); on the static graph (``optimise.static=on``, each pass launched as one graph);
-- a pair as two graphs with sample and update in them: what could be had at the most (:mod:`benchmarks._whole`).
+In this order, each stage in a process of its own, so that what breaks one leaves the others alone:
 
-Then how long the search as published would take: 250 epochs over 25 000 images at batch 64, 97 500 pairs of steps.
+- ``check``: a search on the static graph, recorded, against the same one call by call, in float64;
+- ``float32``, ``bfloat16``: steps of NAS-Bench-201's network by turns, on data that the device holds: the plain module
+  written by hand, eager; weight steps and pairs of GDAS steps as calls one by one and on the static graph
+  (``optimise.static=on``), with all that the host does in them; a pair as two graphs with sample and update in them, what
+  could be had at the most (:mod:`benchmarks._whole`); a pair of DARTS steps; an evaluation. For each the median time with
+  the device waited for, that until the host has it all launched, how long kernels run and how many there are (as the
+  profiler has it; `-` where there is none), and the largest memory;
+- ``search``: GDAS as published on CIFAR-10 by `nasdsl search`, where there is ``--data``: some epochs on the static graph
+  and call by call in float32, then on the static graph with ``--precision`` for the time that is left. Interrupted runs
+  are gone on with by the same command; the published 250 epochs are worked out from what was seen;
+- ``segments``: steps with ``optimise.compile=cudagraphs``, each kind of candidate recorded by itself.
 
-    python -m benchmarks.gpu                               # needs a CUDA device; says so where there is none
-    python -m benchmarks.gpu --contiguous                  # images not laid out as channels_last
-    python -m benchmarks.gpu --device cpu --cells 1 --batch 4 --rounds 1     # the same code, nothing recorded
+Goals on an H200: a weight step on the static graph at least 3 times faster than the plain module; the published search,
+97 500 pairs of steps, in under 10 minutes. `optimise.static=auto` is worth to be the default where a pair of GDAS steps
+takes less time on the static graph than call by call in both precisions: the result says so.
 
-Goals on an H200: a single path at least 3 times faster than the plain eager module; the search in under 10 minutes.
+Results go to ``benchmarks/results/gpu.txt`` line by line, so that nothing is lost where the machine is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
+import signal
+import subprocess
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from benchmarks._plain import YARDSTICK, yardstick
 from benchmarks._timing import machine
-from benchmarks._whole import HardSample, MaskedSGD
-from benchmarks.speed import Bench
-from nasdsl.searching import settings_for
-from nasdsl.searching.interrupt import Stop
-from nasdsl.searching.journal import Unkept
-from nasdsl.searching.search import Search
-from nasdsl.space.tensor import Shape
-from nasdsl.supernet import Supernet
-from nasdsl.supernet.graphs import Captured, Pool
-from nasdsl.supernet.static import StaticSupernet
-from nasdsl.training.device import autocast
-from nasdsl.training.objectives import Classification
-from nasdsl.training.optimizers import clip_gradients, make_optimizer
-from nasdsl.training.recipe import Recipe
-from nasdsl.training.split import Pixels, Split
-from nasdsl.training.tasks import Task
 
+RESULTS = Path(__file__).parent / "results" / "gpu.txt"
+STAGES = ("check", "float32", "bfloat16", "search", "segments")
 PAIRS = 250 * 390
-"""Weight and architecture steps of the published search."""
+"""Weight and architecture steps of the published search: 250 epochs over 25 000 images, 64 at once."""
+TARGET = 10.0
+"""Minutes that it may take."""
+RATIO = 3.0
+"""How many times faster than the plain module a weight step on the static graph is to be."""
+LEAST = 20.0
+"""Seconds without which nothing is begun."""
+STOPPING = 30.0
+"""Seconds that a search may take to keep its state and end."""
 
 
-class Eager:
-    """A module's training step as it is written everywhere."""
+class Report:
+    """Lines that are on the screen and in the file as soon as they are told."""
 
-    def __init__(self, module: nn.Module, precision: str) -> None:
-        self.module, self.precision = module, precision
-        self.recipe = Recipe(lr=0.025)
-        self.parameters = list(module.parameters())
-        self.optimizer = make_optimizer(self.recipe, self.parameters)
+    def __init__(self, path: Path, *, afresh: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = path.open("w" if afresh else "a", encoding="utf-8")
 
-    def step(self, images: Tensor, targets: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(images.device, self.precision):
-            loss = nn.functional.cross_entropy(self.module(images), targets)
-        loss.backward()
-        clip_gradients(self.parameters, self.recipe.clip)
-        self.optimizer.step()
+    def tell(self, *lines: str) -> None:
+        for line in lines:
+            print(line, flush=True)
+            self.file.write(line.rstrip() + "\n")
+        self.file.flush()
 
-
-class OwnSteps:
-    """The steps of a GDAS search on random pictures, every sample of which is the yardstick's architecture."""
-
-    def __init__(self, bench: Bench, device: torch.device, precision: str, *assignments: str) -> None:
-        chosen = settings_for(
-            "gdas",
-            assignments=[f"search.batch={bench.batch}", *assignments],
-            device=str(device),
-            precision=precision,
-        )
-        task = pictures(4 * bench.batch).to(device)
-        self.search = Search(bench.space, task, chosen, device, Unkept(), lambda event: None, Stop())
-        strategy: Any = self.search.strategy
-        strategy.start_epoch(0, chosen.search.epochs)
-        genotype = bench.genotype(YARDSTICK)
-        # Logits so far apart that every sample is the yardstick; all of the sampling is still done.
-        with torch.no_grad():
-            strategy.logits.zero_()
-            for choice in bench.space.choices:
-                strategy.logits[strategy.rows[choice.name], choice.labels.index(genotype[choice.name])] = 1e4
-        batches = self.search.batches
-        self.order = batches.order("weights", batches.weights, 0)
-        self.other = batches.order("architecture", batches.held_out, 0)
-        self.number = 0
-
-    def weight_step(self) -> None:
-        self.search.steps.weight_step(self._training(), self.number, 0.025)
-
-    def pair(self) -> None:
-        held_out = self.search.batches.held_out.take(self.other[self.number % len(self.other)])
-        self.search.steps.minibatch_step(self.number, self._training(), held_out, 0.025)
-
-    def _training(self) -> Split:
-        self.number += 1
-        return self.search.batches.weights.take(self.order[self.number % len(self.order)])
+    def failed(self, what: str) -> None:
+        self.tell(f"  {what} failed:", *("    " + line for line in traceback.format_exc().splitlines()))
 
 
-def pictures(count: int) -> Task:
-    """Random ones of CIFAR-10's size, stored as it is."""
+@dataclass(frozen=True)
+class Clock:
+    """``end`` is when there is no more time, of :func:`time.monotonic`."""
+
+    end: float
+
+    @property
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        return self.left < LEAST
+
+
+# --- the stages, each in its own process --------------------------------------------------------------
+
+
+def check(given: argparse.Namespace, report: Report, clock: Clock) -> None:
+    """The recorded search against the one call by call."""
+    import torch
+
+    from nasdsl import pipeline, resources
+    from nasdsl.searching import search, settings_for
+    from nasdsl.training.tasks import classification
+
+    torch.backends.cudnn.deterministic = True
+    torch.set_default_dtype(torch.float64)
+    space = pipeline.load(resources.spaces() / "nasbench201.nas", cells=1, width=4, size=8)
     random = torch.Generator().manual_seed(0)
-
-    def part() -> Split:
-        stored = torch.randint(256, (count, 32, 32, 3), generator=random, dtype=torch.uint8)
-        view = Pixels((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-        return Split((stored,), torch.randint(10, (count,), generator=random), (view,), classes=10)
-
-    shapes = (Shape((3, 32, 32)),)
-    return Task("pictures", "", part(), part(), shapes, Shape((10,)), Classification(), validation=part())
-
-
-class WholeSteps:
-    """GDAS' two steps on a static graph: the sample, both passes and both updates, all on the device."""
-
-    def __init__(self, net: Supernet, precision: str, images: Tensor, targets: Tensor) -> None:
-        self.static, self.precision = StaticSupernet(net), precision
-        self.device = images.device
-        sizes = [len(choice.labels) for choice in net.space.choices]
-        self.valid = torch.tensor([[k < n for k in range(max(sizes))] for n in sizes], device=self.device)
-        self.logits = (1e-3 * torch.randn(self.valid.shape, device=self.device)).requires_grad_()
-        self.tau = torch.tensor(10.0, device=self.device)
-        self.weights = MaskedSGD(net.parameters(), lr=0.025, weight_decay=5e-4, clip=5.0)
-        on_gpu = self.device.type == "cuda"
-        self.pool = Pool(self.device) if on_gpu else None
-        betas = (0.5, 0.999)
-        self.adam = torch.optim.Adam(
-            [self.logits], lr=3e-4, betas=betas, weight_decay=1e-3, capturable=on_gpu
+    images = torch.randn(160, 3, 8, 8, generator=random)
+    task = classification("noise", "", images, torch.arange(160) % 10)
+    for estimator in ("selected_only", "ones_for_others"):
+        found = []
+        for static in ("off", "on"):
+            assignments = [
+                "search.epochs=3",
+                "search.batch=8",
+                "options.lr=0.1",
+                f"options.estimator={estimator}",
+                f"optimise.static={static}",
+            ]
+            chosen = settings_for("gdas", assignments=assignments, device=given.device)
+            found.append(search(space, chosen, task=task))
+        weights = [
+            torch.cat([p.detach().flatten() for p in f.supernet.parameters()])  # type: ignore[union-attr]
+            for f in found
+        ]
+        apart = float((weights[0] - weights[1]).abs().max())
+        same = found[0].genotype == found[1].genotype
+        report.tell(
+            f"  {estimator}: weights of the static graph differ by {apart:.1e} at most, winners are "
+            f"{'the same' if same else 'NOT THE SAME'}: {'right' if same and apart < 1e-8 else 'WRONG'}"
         )
-        self.examples = (images, targets)
-        self._weight_step = self._recorded(self.weight_step)
-        self._architecture_step = self._recorded(self.architecture_step)
-
-    def pair(self) -> None:
-        self._weight_step(*self.examples)
-        self._architecture_step(*self.examples)
-
-    def _loss(self, images: Tensor, targets: Tensor, hard: Tensor, gating: str) -> Tensor:
-        with autocast(self.device, self.precision, cache=False):
-            outputs = self.static(images, taken=hard, gating=gating)
-            assert isinstance(outputs, Tensor)
-            return nn.functional.cross_entropy(outputs, targets)
-
-    def weight_step(self, images: Tensor, targets: Tensor) -> Sequence[Tensor]:
-        self.weights.zero_grad()
-        with torch.no_grad():
-            sample = HardSample.draw(self.logits, self.valid, self.tau)
-        loss = self._loss(images, targets, sample.hard, "")
-        loss.backward()
-        self.weights.step()
-        return [loss.detach()]
-
-    def architecture_step(self, images: Tensor, targets: Tensor) -> Sequence[Tensor]:
-        with self.static.supernet.frozen():
-            sample = HardSample.draw(self.logits, self.valid, self.tau)
-            loss = self._loss(images, targets, sample.hard, "selected_only")
-            (gradient,) = torch.autograd.grad(loss, [self.logits])
-        if self.logits.grad is None:
-            self.logits.grad = torch.zeros_like(self.logits)
-        self.logits.grad.copy_(gradient)
-        self.adam.step()
-        return [loss.detach()]
-
-    def _recorded(self, step: Callable[..., Sequence[Tensor]]) -> Callable[..., Sequence[Tensor]]:
-        if self.pool is None:
-            return step
-        self.architecture_step(*self.examples)  # so that Adam has its state
-        before = [t.detach().clone() for t in self._changed()]
-
-        @torch.no_grad()
-        def restore() -> None:
-            for tensor, value in zip(self._changed(), before, strict=True):
-                tensor.copy_(value)
-
-        return Captured(step, self.examples, self.pool, restore=restore)
-
-    def _changed(self) -> list[Tensor]:
-        """All that a step changes."""
-        state = [t for t in self.adam.state[self.logits].values() if isinstance(t, Tensor)]
-        return [*self.weights.tensors(), self.logits, *state]
 
 
-def milliseconds(step: Callable[[], object], device: torch.device, times: int) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
+def steps(
+    given: argparse.Namespace, report: Report, clock: Clock, precision: str, slow: bool = False
+) -> None:
+    """The table of steps."""
+    import torch
+
+    from benchmarks._gpu_steps import PLAIN, SLOW_STEPS, STEPS, Setting
+    from benchmarks.speed import Bench
+
+    device = torch.device(given.device)
+    layout = f"channels_last={'false' if given.contiguous else 'true'}"
+    setting = Setting(Bench(given.cells, given.batch), device, precision, layout)
+    wanted = {PLAIN: STEPS[PLAIN], **SLOW_STEPS} if slow else STEPS
+    rows: dict[str, Row] = {}
+    for label, make in wanted.items():
+        if clock.is_over:
+            report.tell(f"  {label}: no time left")
+            continue
+        try:
+            rows[label] = Row(lambda make=make: make(setting), device, given.times)  # type: ignore[misc]
+        except Exception:
+            report.failed(label)
+    for _ in range(given.rounds):
+        for label, row in list(rows.items()):
+            if clock.is_over:
+                break
+            try:
+                row.run()
+            except Exception:
+                report.failed(label)
+                del rows[label]
+    report.tell("", f"  {'':<32}{'ms':>9}{'launched':>10}{'kernels':>10}{'how many':>10}{'MB':>8}")
+    for label, row in rows.items():
+        report.tell(f"  {label:<32}{row}")
+    verdict({label: row.milliseconds for label, row in rows.items()}, report)
+
+
+def verdict(found: dict[str, float], report: Report) -> None:
+    """Goals beside what was measured."""
+    from benchmarks._gpu_steps import CALLED_PAIR, PLAIN, STATIC_PAIR, STATIC_STEP
+
+    def judged(ok: bool) -> str:
+        return "met" if ok else "MISSED"
+
+    if PLAIN in found and STATIC_STEP in found:
+        ratio = found[PLAIN] / found[STATIC_STEP]
+        report.tell(
+            f"  static weight step: {ratio:.2f} times as fast as the plain module (goal {RATIO:g}: {judged(ratio >= RATIO)})"
+        )
+    for label in found:
+        if label.startswith("GDAS pair"):
+            minutes = PAIRS * found[label] / 60_000
+            report.tell(
+                f"  published search, {label.partition(', ')[2]}: {minutes:.1f} minutes (goal {TARGET:g}: {judged(minutes < TARGET)})"
+            )
+    if CALLED_PAIR in found and STATIC_PAIR in found:
+        gain = found[CALLED_PAIR] / found[STATIC_PAIR]
+        report.tell(
+            f"  `optimise.static=auto` pays here: {'yes' if gain > 1 else 'no'}, a pair takes 1 / {gain:.2f} of the time"
+        )
+
+
+class Row:
+    """One step: made, warmed up and looked at, then timed round by round."""
+
+    def __init__(self, make: Callable[[], Callable[[], object]], device: Any, times: int) -> None:
+        import torch
+
+        self.device, self.times = device, times
+        self.on_gpu = device.type == "cuda"
+        before = 0
+        if self.on_gpu:
             torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+            before = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+        self.step = make()
+        for _ in range(max(2, times // 4)):
+            self.step()
+        self.wait()
+        self.memory = (torch.cuda.max_memory_allocated(device) - before) / 1e6 if self.on_gpu else None
+        self.kernels = self._kernels()
+        self.found: list[float] = []
+        self.launched: list[float] = []
 
-    wait()
-    start = time.perf_counter()
-    for _ in range(times):
-        step()
-    wait()
-    return 1e3 * (time.perf_counter() - start) / times
+    def wait(self) -> None:
+        import torch
+
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+
+    def run(self) -> None:
+        self.wait()
+        start = time.perf_counter()
+        for _ in range(self.times):
+            self.step()
+        launched = time.perf_counter()
+        self.wait()
+        end = time.perf_counter()
+        self.launched.append(1e3 * (launched - start) / self.times)
+        self.found.append(1e3 * (end - start) / self.times)
+
+    @property
+    def milliseconds(self) -> float:
+        return median(self.found) if self.found else float("nan")
+
+    def _kernels(self) -> tuple[float, int] | None:
+        """How long kernels of a step run, in ms, and how many there are; None where nobody tells."""
+        if not self.on_gpu:
+            return None
+        from torch.profiler import ProfilerActivity, profile
+
+        try:
+            with profile(activities=[ProfilerActivity.CUDA]) as seen:
+                self.step()
+                self.wait()
+            ran = [e for e in seen.events() or () if str(e.device_type).endswith("CUDA")]
+            busy = sum(e.time_range.elapsed_us() for e in ran) / 1e3
+        except Exception as error:
+            print(f"no profile: {error}", flush=True)
+            return None
+        return (busy, len(ran)) if ran else None
+
+    def __str__(self) -> str:
+        launched = median(self.launched) if self.launched else float("nan")
+        busy, count = ("-", "-") if self.kernels is None else (f"{self.kernels[0]:.2f}", str(self.kernels[1]))
+        memory = "-" if self.memory is None else f"{self.memory:.0f}"
+        return f"{self.milliseconds:>9.2f}{launched:>10.2f}{busy:>10}{count:>10}{memory:>8}"
 
 
-def steps_of(
-    bench: Bench, device: torch.device, precision: str, layout: str
-) -> dict[str, Callable[[], object]]:
-    """What is measured, by its label."""
-    images, targets = (t.to(device) for t in bench.data)
-    plain = Eager(yardstick(cells=bench.cells).to(device), precision)
-    found: dict[str, Callable[[], object]] = {"plain module": lambda: plain.step(images, targets)}
-    ways = {"calls one by one": "off", "static graph": "static=on"}
-    if device.type == "cuda":
-        ways["segments"] = "compile=cudagraphs"
-    for label, switch in ways.items():
-        given = [layout] if switch == "off" else [layout, f"optimise.{switch}"]
-        own = OwnSteps(bench, device, precision, *given)
-        found[f"weight step, {label}"] = own.weight_step
-        found[f"GDAS pair, {label}"] = own.pair
-    net = Supernet(bench.space, affine=False, batch_norm="batch", device=device)
-    found["GDAS pair, all on the device"] = WholeSteps(net, precision, images, targets).pair
-    return found
+# --- the search ---------------------------------------------------------------------------------------
 
 
-def report(label: str, found: dict[str, float], device: torch.device) -> None:
-    print(f"\n{label}")
-    plain = found["plain module"]
-    for name, value in found.items():
-        line = f"  {name:<32}{value:>9.2f} ms"
-        if name.startswith("GDAS"):
-            if device.type == "cuda":
-                line += f"   published search: {PAIRS * value / 60_000:6.1f} minutes (goal 10)"
-        else:
-            line += f"{plain / value:>8.2f} times as fast" + (" (goal 3)" if "static" in name else "")
-        print(line)
+def searches(given: argparse.Namespace, report: Report, clock: Clock) -> None:
+    """`nasdsl search` as published, for as long as there is time."""
+    if given.data is None:
+        report.tell("  no --data, so no search")
+        return
+    long = f"static=on, {given.precision}"
+    kinds = [("static=on, float32", 0.2), ("static=off, float32", 0.25), (long, 1.0)]
+    if (given.runs / folder_of(long)).exists():
+        kinds = kinds[-1:]  # what was begun is gone on with
+    for label, share in kinds:
+        if clock.is_over:
+            report.tell(f"  {label}: no time left")
+            continue
+        try:
+            one_search(given, report, label, share * (clock.left - STOPPING))
+        except Exception:
+            report.failed(label)
+
+
+def folder_of(label: str) -> str:
+    return label.replace("=", "-").replace(", ", "-")
+
+
+def one_search(given: argparse.Namespace, report: Report, label: str, seconds: float) -> None:
+    static, precision = label.removeprefix("static=").split(", ")
+    folder = given.runs / folder_of(label)
+    command = [
+        sys.executable, "-m", "nasdsl", "search", "nasbench201", "--set", f"cells={given.cells}",
+        "--data", str(given.data), "--strategy", "gdas", "--device", given.device, "--precision", precision,
+        "-c", f"search.batch={given.batch}", "-c", "search.crop=4", "-c", "search.flip=true",
+        "-c", f"optimise.static={static}", "-o", str(folder),
+    ]  # fmt: skip
+    if given.epochs:
+        command += ["--epochs", str(given.epochs)]
+    report.tell(f"  {label}: for {seconds:.0f} seconds at most")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # it keeps its state
+        try:
+            said, _ = process.communicate(timeout=STOPPING - 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+    report.tell(*("    " + line for line in said.splitlines()[-6:]))
+    report.tell(f"    {speed_of(folder / 'events.jsonl')}")
+
+
+def speed_of(file: Path) -> str:
+    """What the events of a run say of its epochs, those of this process and of earlier ones."""
+    if not file.exists():
+        return "it has not begun"
+    events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    times = [e["seconds"] for e in events if e["event"] in ("start", "resume", "epoch")]
+    kinds = [e["event"] for e in events if e["event"] in ("start", "resume", "epoch")]
+    epochs = [e for e in events if e["event"] == "epoch"]
+    # An epoch takes from the one before it to its end; what records and warms up is in the first.
+    lasted = [
+        b - a
+        for a, b, before, kind in zip(times, times[1:], kinds, kinds[1:], strict=False)
+        if before == kind == "epoch"
+    ]
+    done = f"{len(epochs)} epochs are done"
+    if not epochs or not lasted:
+        return f"{done}: too few to tell their speed"
+    start = next(e for e in events if e["event"] == "start")
+    count, steps = int(start["epochs"]), int(start["steps"])
+    each = median(lasted)
+    return (
+        f"{done}, loss {epochs[-1]['loss']:.3f}, accuracy {epochs[-1]['metric']:.3f}; {each:.2f} seconds each, "
+        f"{1e3 * each / steps:.2f} ms a pair; all {count} take {count * each / 60:.1f} minutes"
+    )
+
+
+# --- the order ----------------------------------------------------------------------------------------
+
+RUN: dict[str, Callable[[argparse.Namespace, Report, Clock], None]] = {
+    "check": check,
+    "float32": lambda given, report, clock: steps(given, report, clock, "float32"),
+    "bfloat16": lambda given, report, clock: steps(given, report, clock, "bfloat16"),
+    "search": searches,
+    "segments": lambda given, report, clock: steps(given, report, clock, "float32", slow=True),
+}
+
+
+def head(given: argparse.Namespace) -> list[str]:
+    """What the figures were taken on."""
+    import torch
+
+    found = [*machine(), "python -m benchmarks.gpu " + " ".join(sys.argv[1:])]
+    if torch.device(given.device).type != "cuda":
+        return [*found, "on the CPU: nothing is recorded"]
+    properties = torch.cuda.get_device_properties(torch.device(given.device))
+    driver = "unknown"
+    if shutil.which("nvidia-smi"):
+        asked = ["nvidia-smi", "--query-gpu=driver_version,clocks.sm,power.limit", "--format=csv,noheader"]
+        driver = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    return [
+        *found,
+        f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, {properties.multi_processor_count} processors; "
+        f"driver, clock and power limit: {driver}",
+        f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}; TF32 in convolutions {tf32[0]}, in products {tf32[1]}",
+    ]
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--minutes", type=float, default=8.0, help="how long all of it may take")
+    parser.add_argument("--stages", default=",".join(STAGES), help="those that are wanted, in this order")
+    parser.add_argument("--data", type=Path, help="CIFAR-10, for the search")
+    parser.add_argument("--runs", type=Path, default=Path("runs/gpu"), help="where searches are kept")
+    parser.add_argument("--precision", default="bfloat16", help="of the long search")
+    parser.add_argument("--epochs", type=int, default=0, help="of a search, in place of the published 250")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--cells", type=int, default=5, help="of each of the three sizes")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--times", type=int, default=0, help="steps a round; 20 on a GPU, else 1")
+    parser.add_argument("--contiguous", action="store_true", help="images not laid out as channels_last")
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # of a stage: the clock of its parent
+    given = parser.parse_args(argv)
+    given.times = given.times or (20 if given.device.startswith("cuda") else 1)
+    unknown = set(given.stages.split(",")) - set(STAGES)
+    if unknown:
+        parser.error(f"no stage {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
+    return given
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--cells", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--contiguous", action="store_true")
-    given = parser.parse_args()
-    device = torch.device(given.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    given = arguments()
+    if given.until is not None:
+        report = Report(given.out)
+        try:
+            RUN[given.stages](given, report, Clock(given.until))
+        except Exception:
+            report.failed(given.stages)
+        return
+    import torch
+
+    if given.device.startswith("cuda") and not torch.cuda.is_available():
         print(
             "needs a CUDA device, and there is none here; `--device cpu` runs the same code without recording"
         )
         return
-    print("\n".join(machine()))
-    if device.type == "cuda":
-        print(torch.cuda.get_device_name(device))
-    bench = Bench(given.cells, given.batch)
-    times = 20 if device.type == "cuda" else 1
-    for precision in ("float32", "bfloat16"):
-        steps = steps_of(bench, device, precision, f"channels_last={'false' if given.contiguous else 'true'}")
-        found: dict[str, list[float]] = {label: [] for label in steps}
-        for step in steps.values():
-            milliseconds(step, device, times)
-        for _ in range(given.rounds):
-            for label, step in steps.items():
-                found[label].append(milliseconds(step, device, times))
-        middle = {label: median(values) for label, values in found.items()}
-        report(f"{precision}, N = {given.cells}, batch {given.batch}", middle, device)
+    clock = Clock(time.monotonic() + 60 * given.minutes)
+    report = Report(given.out, afresh=given.stages.startswith(STAGES[0]) or not given.out.exists())
+    report.tell(*head(given))
+    for stage in given.stages.split(","):
+        report.tell("", f"{stage}: {clock.left:.0f} seconds left")
+        if clock.is_over:
+            continue
+        run_stage(stage, report, clock)
+
+
+def run_stage(stage: str, report: Report, clock: Clock) -> None:
+    """In a process of its own: after some errors a CUDA device does nothing more for the one that it has."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        *sys.argv[1:],
+        "--stages",
+        stage,
+        "--until",
+        str(clock.end),
+    ]
+    began = time.monotonic()
+    try:
+        code = subprocess.run(command, timeout=max(1.0, clock.left), check=False).returncode
+    except subprocess.TimeoutExpired:
+        report.tell(f"  {stage}: stopped, out of time")
+        return
+    ended = "" if code == 0 else f" and ended with {code}"
+    report.tell(f"  {stage} took {time.monotonic() - began:.0f} seconds{ended}")
 
 
 if __name__ == "__main__":

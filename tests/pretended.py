@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -42,6 +43,7 @@ _ASK = {
     "unique_dim",
 }
 """Operations whose results, or sizes of results, the host has to know."""
+_PRODUCTS = {"convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm"}
 _COPIES = {"copy_", "_to_copy", "_foreach_copy_"}
 
 
@@ -78,6 +80,8 @@ class Recorded:
 class Machine:
     waits: Counter[str] = field(default_factory=Counter)
     """Why the host waited, with the line of the package that it waited in."""
+    precision: torch.dtype | None = None
+    """Of products and convolutions, where it isn't theirs."""
     operations: int = 0
     recording: Recorded | None = None
     recorded: list[Recorded] = field(default_factory=list)
@@ -172,6 +176,8 @@ class Operations(TorchDispatchMode):
         if device is not None:
             kwargs["device"] = "cpu"
         bare_args, bare_kwargs = tree_map(bare, (args, kwargs))
+        if name in _PRODUCTS:
+            func = partial(_rounded, func, machine.precision)
         result = func(*bare_args, **bare_kwargs)
         if name == "_to_copy" and any(result is t for t in tree_iter(bare_args)):
             result = result.clone()
@@ -186,6 +192,16 @@ class Operations(TorchDispatchMode):
             return OnDevice(x) if known is None else known
 
         return result if to_host else tree_map(wrapped, result)
+
+
+def _rounded(product: Callable[..., Any], precision: torch.dtype | None, *args: Any, **kwargs: Any) -> Any:
+    """A product or convolution where autocast is on, or was in the forward pass."""
+    dtypes = {t.dtype for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)}
+    few = dtypes & {torch.bfloat16, torch.float16} if precision is None else {precision}
+    if few and dtypes != few:
+        (dtype,) = few
+        args, kwargs = tree_map(lambda x: x.to(dtype) if isinstance(x, Tensor) else x, (args, kwargs))
+    return product(*args, **kwargs)
 
 
 def _look(machine: Machine, name: str, tensors: list[Tensor], args: Any, kwargs: Any) -> None:
@@ -305,6 +321,20 @@ def _of_inner(machine: Machine, func: Any, args: Any, kwargs: Any) -> Any:
     return func(bare(args[0]), *args[1:], **kwargs)
 
 
+def _new_tensor(machine: Machine, func: Any, args: Any, kwargs: Any) -> Any:
+    if isinstance(args[0], OnDevice):
+        machine.wait("new_tensor of numbers of the host")
+        return OnDevice(func(bare(args[0]), *args[1:], **kwargs))
+    return func(*args, **kwargs)
+
+
+def _set_data(machine: Machine, func: Any, args: Any, kwargs: Any) -> None:
+    own, other = args
+    func(own, other)
+    if isinstance(other, OnDevice):
+        own.inner = other.inner
+
+
 def _one_hot(machine: Machine, func: Any, args: Any, kwargs: Any) -> Any:
     # A GPU doesn't ask for the largest number where it is told how many classes there are.
     found = func(*map(bare, args), **kwargs)
@@ -314,7 +344,9 @@ def _one_hot(machine: Machine, func: Any, args: Any, kwargs: Any) -> Any:
 _SPECIAL: dict[Any, Callable[..., Any]] = {
     Tensor.cpu: _to_host,
     Tensor.cuda: _to_device,
+    Tensor.data.__set__: _set_data,  # type: ignore[attr-defined]
     Tensor.data_ptr: _of_inner,
+    Tensor.new_tensor: _new_tensor,
     Tensor.numpy: _numpy,
     Tensor.pin_memory: _pin,
     Tensor.tolist: _tolist,
@@ -373,7 +405,16 @@ def _graphs(machine: Machine) -> dict[str, Any]:
 def pretended_gpu() -> Iterator[Machine]:
     """The machine has a CUDA device inside the block."""
     machine = Machine()
-    operations, autocast = Operations(machine), torch.autocast
+    operations = Operations(machine)
+
+    @contextmanager
+    def autocast(device: str, dtype: torch.dtype, **given: Any) -> Iterator[None]:
+        before, machine.precision = machine.precision, dtype
+        try:
+            yield
+        finally:
+            machine.precision = before
+
     stand_ins: dict[str, Any] = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
@@ -400,7 +441,7 @@ def pretended_gpu() -> Iterator[Machine]:
     }
     patches = [patch.object(torch.cuda, name, value) for name, value in stand_ins.items()]
     patches += [
-        patch.object(torch, "autocast", lambda kind, **given: autocast("cpu", **given)),
+        patch.object(torch, "autocast", autocast),
         # Backward passes call functions of ours, for which the mode has to be on.
         patch.object(torch.autograd, "has_torch_function", lambda *a: False),
         patch.object(torch._tensor, "has_torch_function_unary", lambda *a: False),

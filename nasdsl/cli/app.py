@@ -100,9 +100,9 @@ def options(
         nasdsl search quickstart --task digits --strategy gdas
     """
     if version:
-        from importlib.metadata import version as of
+        from nasdsl.version import VERSION
 
-        typer.echo(f"nasdsl {of('nasdsl')}")
+        typer.echo(f"nasdsl {VERSION}")
         raise typer.Exit()
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

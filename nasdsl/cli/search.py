@@ -148,7 +148,8 @@ def command(
         text = "search.asgd does nothing: weights are averaged while a network is trained, not a supernet"
         errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
     progress = Progress(indent="")
-    if ranks.first and chosen.task == "digits" and configuration.said(context, "task", config) is None:
+    by_default = chosen.task == "digits" and not chosen.data.path
+    if ranks.first and by_default and configuration.said(context, "task", config) is None:
         progress.say(
             "no --data and no --task: it is searched on `digits`, the images that come with scikit-learn"
         )

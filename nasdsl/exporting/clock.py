@@ -24,6 +24,7 @@ from nasdsl.space.graph import Scope
 from nasdsl.space.latency import LatencyTable, Row, rows_of_space, timed
 from nasdsl.space.operation import Catalogue, Instance
 from nasdsl.space.space import Space
+from nasdsl.version import VERSION
 
 LENGTH = 16
 """Of free dimensions."""
@@ -67,7 +68,7 @@ def measure_table(
         length,
         threads,
         _machine(),
-        {name: version(name) for name in ("nasdsl", "onnxruntime", "torch")},
+        {"nasdsl": VERSION} | {name: version(name) for name in ("onnxruntime", "torch")},
     )
     clock = timed(space, table).clock
     assert clock is not None

@@ -248,11 +248,13 @@ def test_a_recorded_step_waits_for_nothing_on_the_device() -> None:
     chosen = settings("random", "optimise.static=on", "search.batch=16")
     made = Search(edges(), task().to(device), chosen, device, Unkept(), lambda event: None, Stop())
     order = made.batches.order("weights", made.batches.weights, 0)
-    for step in range(6):
-        if step == 3:  # recorded by now
-            torch.cuda.set_sync_debug_mode("error")
-        batch = made.batches.weights.take(order[0])
-        with seeded(0, "dropout", step):
-            made.steps.weight_step(batch, step, 0.1)
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        for step in range(6):
+            if step == 3:  # recorded by now
+                torch.cuda.set_sync_debug_mode("error")
+            batch = made.batches.weights.take(order[0])
+            with seeded(0, "dropout", step):
+                made.steps.weight_step(batch, step, 0.1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert made.steps.weights.watch.totals().steps == 6
