@@ -127,11 +127,11 @@ class CellPlanner:
         self.calls_of: dict[Use, dict[int, Call]] = {use: {} for use in self.uses.values()}
         self.bounds: dict[int, Bound] = {}
         # How many more calls are made before all is forgotten.
-        self.left = LIMIT
+        self.room = LIMIT
 
     def plan(self, genotype: Mapping[str, Taken], gated: tuple[str, ...], keep_absent: bool) -> Plan | None:
         """The plan of a genotype, or None where it has to be made of single steps."""
-        if self.left < 0:
+        if self.room < 0:
             self.forget()
         asked = Asked(genotype, self.space.assignment(genotype), gated, keep_absent)
         walk = Walk(self, asked)
@@ -145,16 +145,10 @@ class CellPlanner:
 
     def _filled(self, frame: Frame, templates: Sequence[Template | None]) -> Plan:
         calls = [*frame.plan.calls]
-        for position, use, number in frame.places:
-            template, known, call = templates[number], self.calls_of[use], calls[position]
+        for position, use, which in frame.places:
+            template, call = templates[which], calls[position]
             assert template is not None and template.output is not None
-            try:
-                own = tuple([known[number] for number in template.calls])
-            except KeyError:
-                for number in template.calls:
-                    if number not in known:
-                        known[number] = self._call_of(number, use)
-                own = tuple([known[number] for number in template.calls])
+            own = self._calls(template, use)
             calls[position] = CellCall(
                 call.inputs, call.output, call.dead, own, template.inputs, template.output
             )
@@ -173,7 +167,7 @@ class CellPlanner:
         if self._meet(whole):
             return None
         plan = make_plan(whole, self.bind, self.calling, self.made)
-        self.left -= len(plan.calls)
+        self.room -= len(plan.calls)
         places = [
             (position, use, around.numbers[use])
             for position, call in enumerate(plan.calls)
@@ -232,19 +226,7 @@ class CellPlanner:
         if self.optimise.share:
             whole = self._shared(whole)
         ((_, output),) = whole.outputs
-        # What stands outside, as a text that is the same in all uses of the kind.
-        outside = {id: f"#{place}" for place, id in enumerate(use.inputs)}
-        before: list[Step] = []
-        steps: list[Step] = []
-        for step in whole.steps:
-            if step.operation == "input":
-                continue
-            reads = [outside.get(id) for id in step.inputs]
-            if None not in reads and step.operation != ZEROS and self._key(step) is not step:
-                before.append(step)
-                outside[step.id] = f"{step.operation} {step.instance.settings} {reads}"
-            else:
-                steps.append(step)
+        before, steps, outside = self._divided(use, whole)
         if output in outside:
             return Template(use, outside[output], output, tuple(before))
         steps = self._lowered(whole, steps, outside.keys(), output)
@@ -278,6 +260,23 @@ class CellPlanner:
                     raise ByItself
         return share_common(whole, self.space.catalogue, self.made)
 
+    def _divided(self, use: Use, whole: Architecture) -> tuple[list[Step], list[Step], dict[int, str]]:
+        """The steps that can stand outside, the others, and what stands outside, the inputs among it, each as a text that
+        is the same in all uses of the kind."""
+        outside = {id: f"#{place}" for place, id in enumerate(use.inputs)}
+        before: list[Step] = []
+        steps: list[Step] = []
+        for step in whole.steps:
+            if step.operation == "input":
+                continue
+            reads = [outside.get(id) for id in step.inputs]
+            if None not in reads and step.operation != ZEROS and self._key(step) is not step:
+                before.append(step)
+                outside[step.id] = f"{step.operation} {step.instance.settings} {reads}"
+            else:
+                steps.append(step)
+        return before, steps, outside
+
     def _lowered(
         self, whole: Architecture, steps: Sequence[Step], outside: Collection[int], output: int
     ) -> list[Step]:
@@ -308,9 +307,19 @@ class CellPlanner:
 
     # --- the same in another use -------------------------------------------------------------------
 
+    def _calls(self, template: Template, use: Use) -> tuple[Call, ...]:
+        known = self.calls_of[use]
+        try:
+            return tuple([known[number] for number in template.calls])
+        except KeyError:
+            for number in template.calls:
+                if number not in known:
+                    known[number] = self._call_of(number, use)
+        return tuple([known[number] for number in template.calls])
+
     def _call_of(self, number: int, use: Use) -> Call:
         """The call of that number with the modules of a use."""
-        self.left -= 1
+        self.room -= 1
         step, call, origin = self.calls[number]
         if use is origin:
             return call
