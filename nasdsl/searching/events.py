@@ -47,13 +47,13 @@ def start_event(
     ordinary: str | None = None,
 ) -> Event:
     """``proposals`` is how many genotypes are scored at most after the epochs, where the strategy knows; ``ordinary``
-    why single paths don't run on a static graph, which is empty where nobody asked for one."""
+    why single paths don't run on a static graph, which is told where somebody asked for one."""
     epochs = {"epochs": settings.search.epochs, "steps": steps, "memory": memory.as_json()}
     scored: Event = {} if proposals is None else {"proposals": proposals}
     switches = changed(settings.optimise)
     if switches:
         scored["optimise"] = switches
-    if ordinary:
+    if ordinary and "static" in switches:
         scored["ordinary"] = ordinary
     return _start(space, task, settings) | epochs | scored
 

@@ -212,7 +212,7 @@ def sharing_strategy(space: Space, settings: SearchSettings) -> WeightSharing:
 def ordinary(space: Space, settings: SearchSettings, device: torch.device) -> str | None:
     """Why single paths run as they are, and not on the static graph; None where they run on it. Raises NasError N968."""
     if settings.optimise.static == "off":
-        return ""
+        return "it is switched off"
     fresh = sharing_strategy(space, settings)
     return why_not(space, settings, fresh, batch_norm_policy(settings, fresh)[0], device)
 

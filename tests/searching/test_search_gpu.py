@@ -30,17 +30,17 @@ from tests.pretended import Broken, Machine, bare, pretended_gpu
 from tests.searching.small import EDGES, settings, task
 
 CUDA = torch.device("cuda")
-STATIC = "optimise.static=on"
+STATIC, CALLS = "optimise.static=on", "optimise.static=off"
 STRATEGY_NAMES = sorted(name for name in STRATEGIES if trains_supernet(STRATEGIES.find(name)))
 CASES: list[tuple[str, tuple[str, ...]]] = [
-    *((name, ()) for name in STRATEGY_NAMES),
-    ("gdas", ("options.estimator=ones_for_others", "search.ghosts=3")),
+    *((name, (CALLS,)) for name in STRATEGY_NAMES),
+    ("gdas", (CALLS, "options.estimator=ones_for_others", "search.ghosts=3")),
     ("gdas", (STATIC,)),
     ("gdas", (STATIC, "options.estimator=ones_for_others", "search.ghosts=3")),
     ("advantage", (STATIC, "options.warmup=0.0")),
     ("fair", (STATIC, "batch_norm=batch")),
     ("darts", ("options.order=first", "optimise.recompute=true", "channels_last=false")),
-    ("random", ("search.crop=1", "search.flip=true", "search.cutout=2", "search.mixup=0.2")),
+    ("random", (CALLS, "search.crop=1", "search.flip=true", "search.cutout=2", "search.mixup=0.2")),
 ]
 LABELS = [" ".join((name, *(a.partition(".")[2] for a in assignments))) for name, assignments in CASES]
 
@@ -99,7 +99,7 @@ def test_a_search_on_a_real_device_is_the_one_of_the_cpu(
 @pytest.mark.parametrize(
     ("strategy", "assignments", "precision"),
     [
-        ("gdas", (), "bfloat16"),
+        ("gdas", (CALLS,), "bfloat16"),
         ("gdas", (STATIC,), "bfloat16"),
         ("gdas", (STATIC,), "float16"),
         ("darts", ("options.order=first",), "float16"),
@@ -143,7 +143,7 @@ def waits_of_steps(
         ("random", (STATIC,), 0),
         ("spos", ("search.crop=1", "search.flip=true"), 0),
         ("one_shot", (), 0),
-        ("gdas", (), 2),  # the gradient of the logits, and the loss
+        ("gdas", (CALLS,), 2),  # the gradient of the logits, and the loss
         ("gdas", (STATIC, "search.crop=1", "search.cutout=2"), 2),
         ("darts", ("options.order=first",), 2),
     ],
@@ -158,8 +158,8 @@ def test_weight_steps_wait_for_nothing_and_architecture_steps_for_the_gradient(
     assert sum(architecture.values()) <= 4 * most
 
 
-@pytest.mark.parametrize("assignments", [(), (STATIC,)], ids=["ordinary", "recorded"])
-def test_one_that_waits_is_caught(assignments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("switch", [CALLS, STATIC])
+def test_one_that_waits_is_caught(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     metric = Classification.metric
 
     def asks(self: Classification, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -168,13 +168,13 @@ def test_one_that_waits_is_caught(assignments: tuple[str, ...], monkeypatch: pyt
 
     monkeypatch.setattr(Classification, "metric", asks)
     with pretended_gpu() as machine:
-        if assignments:
+        if switch == STATIC:
             with pytest.raises(NasError) as caught:
-                waits_of_steps(machine, "random", *assignments)
+                waits_of_steps(machine, "random", switch)
             (found,) = caught.value.diagnostics
             assert found.code == "N969" and "_local_scalar_dense" in found.message
         else:
-            weights, _, _ = waits_of_steps(machine, "random", *assignments)
+            weights, _, _ = waits_of_steps(machine, "random", switch)
             assert list(weights.values()) == [4] and "test_search_gpu.py" in next(iter(weights))
 
 
