@@ -33,6 +33,8 @@ class Blend:
         self._cases: dict[int, Sequence[Tensor]] = {}
         self._known: dict[int, Tensor | float] = {}
         self._vectors: dict[tuple[int, ...], Tensor] = {}
+        self.selected: Mapping[int, Tensor] = {}
+        """The weights of selected convolutions, by their steps (:mod:`nasdsl.supernet.selection`)."""
 
     def vector(self, guards: Sequence[Diagram], device: torch.device) -> Tensor:
         """P of each guard, [len(guards)], on the device."""

@@ -333,24 +333,13 @@ def _segment(step: Segment, bind: Callable[[Step], Run], calling: Calling) -> Ru
 
 
 def _selected(step: Selected, bind: Callable[[Step], Run]) -> Run:
-    convs = [bind(conv) for conv in step.convs]
-    kernels = [conv.kernel_size for conv in convs if isinstance(conv, nn.Conv2d)]
-    largest = [max(sizes) for sizes in zip(*kernels, strict=True)]
-    margins = [[(big - k) // 2 for big, k in zip(largest, kernel, strict=True)] for kernel in kernels]
-    stride = next(conv.stride for conv in convs if isinstance(conv, nn.Conv2d))
-    padding = [big // 2 for big in largest]
+    convs = [conv for conv in map(bind, step.convs) if isinstance(conv, nn.Conv2d)]
+    padding = [max(sizes) // 2 for sizes in zip(*(conv.kernel_size for conv in convs), strict=True)]
+    stride = convs[0].stride
 
     def run(context: Context, x: Tensor) -> Tensor:
         assert context.blend is not None
-        taken = context.blend.vector(step.weights, x.device).detach()
-        weight: Tensor | None = None
-        for share, conv, (down, across) in zip(taken.unbind(0), convs, margins, strict=True):
-            assert isinstance(conv, nn.Conv2d)
-            padded = F.pad(conv.weight, (across, across, down, down)) if across or down else conv.weight
-            part = padded * share.to(padded.dtype)
-            weight = part if weight is None else weight + part
-        assert weight is not None
-        return F.conv2d(x, weight, stride=stride, padding=padding)
+        return F.conv2d(x, context.blend.selected[step.id], stride=stride, padding=padding)
 
     return run
 

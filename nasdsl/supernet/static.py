@@ -35,6 +35,7 @@ from nasdsl.supernet.gates import multiply
 from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.node import Node, Term, join_nodes
 from nasdsl.supernet.plan import Calling, Context, Selected, make_plan
+from nasdsl.supernet.selection import Selection
 from nasdsl.supernet.supernet import Relaxed, Supernet
 
 
@@ -57,6 +58,8 @@ class StaticSupernet(nn.Module):
         self.gatings = _gatings(space, blended, self.architecture)
         """The gatings whose gradients for ``taken`` are those of the path."""
         self._plan = make_plan(self.architecture, supernet._bind, Calling())
+        selected = [step for step in self.architecture.steps if isinstance(step, Selected)]
+        self._selection = Selection(selected, supernet._bind, supernet.channels_last)
         self._sizes = {choice.name: len(choice.labels) for choice in space.choices}
 
     def forward(self, *inputs: Tensor, taken: Tensor, gating: str = "") -> Tensor | tuple[Tensor, ...]:
@@ -66,6 +69,7 @@ class StaticSupernet(nn.Module):
         rows = taken.unbind(0)
         ones = {name: row[:size] for (name, size), row in zip(self._sizes.items(), rows, strict=True)}
         blend = OneHot(self.supernet.space, ones, gating)
+        blend.selected = self._selection(blend, taken.device)
         if self.supernet.channels_last:
             inputs = tuple(
                 x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
