@@ -1,6 +1,7 @@
 """Messages for people: where, what, and what would mend it. Imports nothing else of nasdsl."""
 
-from nasdsl.diagnostics.diagnostic import Diagnostic, Findings, NasError, Note, Severity, failure
+from nasdsl.diagnostics.diagnostic import Diagnostic, Note, Severity
+from nasdsl.diagnostics.error import Findings, NasError, failure
 from nasdsl.diagnostics.render import render, render_all
 from nasdsl.diagnostics.source import Source, Span
 from nasdsl.diagnostics.suggest import closest, did_you_mean
