@@ -1,8 +1,8 @@
 # Spoken words: residual blocks of separable convolutions over time, in the manner of MatchboxNet (Majumdar & Ginsburg,
-# 2020). The input is a spectrogram or other features, `bands` numbers for each of T moments; T stays free, so that
+# 2020). The input is a spectrogram or other features, `channels` numbers for each of T moments; T stays free, so that
 # recordings of any length go in. Kernels, depths and widths are ours.
-space speech_1d(bands = 64, width = 64, classes = 35) {
-  input sound: [bands, T]
+space speech_1d(channels = 64, width = 64, classes = 35) {
+  input sound: [channels, T]
 
   ## Each channel over time by itself, then all channels at each moment.
   op separable(channels: int, kernel: int, stride = 1, dilation = 1) =

@@ -91,9 +91,9 @@ SETTINGS: dict[str, list[dict[str, int]]] = {
     ],
     "quickstart": [{}, {"classes": 2}],
     "speech_1d": [
-        {"bands": 5, "width": 4, "classes": 3},
-        {"bands": 1, "width": 1},
-        {"bands": 40, "width": 128},
+        {"channels": 5, "width": 4, "classes": 3},
+        {"channels": 1, "width": 1},
+        {"channels": 40, "width": 128},
     ],
     "tabular_mlp": [{"columns": 3, "width": 4}, {"columns": 1, "width": 1, "classes": 10}, {"columns": 700}],
 }
@@ -183,7 +183,7 @@ def test_the_fixed_reduction_cell_says_what_width_it_needs() -> None:
 
 
 def test_recordings_and_texts_of_any_length_go_in() -> None:
-    speech = pipeline.load(SHIPPED["speech_1d"], bands=5, width=4, classes=3)
+    speech = pipeline.load(SHIPPED["speech_1d"], channels=5, width=4, classes=3)
     supernet = Supernet(speech)
     for moments in (1, 2, 9):
         assert supernet(torch.zeros(2, 5, moments), genotype=speech.sample(0)).shape == (2, 3)  # type: ignore[union-attr]

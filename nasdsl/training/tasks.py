@@ -223,21 +223,24 @@ def classification(
         Classification(),
         tuple(labels) or tuple(map(str, range(classes))),
         Normalisation((float(mean),), (float(deviation),)),
-        sizes=image_sizes(tuple(inputs.shape[1:])) | {"classes": classes},
+        sizes=sizes_of(tuple(inputs.shape[1:])) | {"classes": classes},
     )
 
 
-def image_sizes(shape: Sequence[int]) -> dict[str, int]:
-    """The sizes of images [C, H, W], or of anything with another number of axes, by the names of parameters.
+def sizes_of(shape: Sequence[int]) -> dict[str, int]:
+    """The sizes of an input by the names of parameters: images [C, H, W], series [C, L], rows [columns].
 
-    >>> image_sizes((3, 32, 32)), image_sizes((3, 32, 48)), image_sizes((30,))
-    ({'channels': 3, 'size': 32}, {'channels': 3, 'height': 32, 'breadth': 48}, {'columns': 30})
+    >>> sizes_of((3, 32, 32)), sizes_of((3, 32, 48)), sizes_of((3, 50)), sizes_of((30,))
+    ({'channels': 3, 'size': 32}, {'channels': 3, 'height': 32, 'breadth': 48}, {'channels': 3, 'size': 50}, {'columns': 30})
     """
-    if len(shape) == 1:
-        return {"columns": shape[0]}
-    if len(shape) != 3:
-        return {}
-    channels, height, width = shape
-    # `width` is the width of the network in every space.
-    sides = {"size": height} if height == width else {"height": height, "breadth": width}
-    return {"channels": channels, **sides}
+    match tuple(shape):
+        case (columns,):
+            return {"columns": columns}
+        case (channels, length):
+            return {"channels": channels, "size": length}
+        case (channels, height, width):
+            # `width` is the width of the network in every space.
+            sides = {"size": height} if height == width else {"height": height, "breadth": width}
+            return {"channels": channels, **sides}
+        case _:
+            return {}

@@ -114,6 +114,27 @@ def test_what_does_not_fit_is_told(here: Path, arguments: list[str], code: str, 
     assert not (here / "run").exists()
 
 
+SERIES = """space series(channels = 1, size = 16, classes = 10) {
+  input series: [channels, size]
+  return series -> conv(4, kernel = 3|5) -> batchnorm -> relu -> flatten -> linear(classes)
+}
+"""
+
+
+def test_series_set_their_channels_and_size_as_images_do(here: Path) -> None:
+    (here / "series.nas").write_text(SERIES)
+    random = np.random.default_rng(0)
+    np.savez(here / "beats.npz", x=random.normal(size=(60, 3, 50)), y=labels(60, 4))
+    ask = ("search", "series.nas", "--data", "beats.npz", *QUICK, "-o", "run")
+    code, out = nasdsl(*ask, "--set", "size=40")
+    assert code == 1 and "N912" in out and "say `--set size=50`" in " ".join(out.split())
+    assert "set to fit `beats`: channels = 3, size = 50, classes = 4" in done(*ask)
+    # A length that stays free needs nothing to be set for it.
+    assert package.load_data("beats.npz").sizes == {"channels": 3, "size": 50, "classes": 4}
+    speech = ("search", "speech_1d", "--set", "width=4", "--data", "beats.npz", *QUICK, "-o", "speech")
+    assert "set to fit `beats`: channels = 3, classes = 4" in done(*speech)
+
+
 def test_a_fixed_size_is_answered_with_both_ways_out(here: Path) -> None:
     (here / "fixed.nas").write_text(SPACE.replace("[channels, size, size]", "[1, 8, 8]"))
     ended, out = nasdsl("search", "fixed.nas", "--data", "grey.npz", *QUICK, "-o", "run")

@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "darts_rnn": {"hidden": 6, "embed": 6, "nodes": 4, "vocab": 11},
     "mobilenet_small": {"size": 16},
     "ofa_mobilenetv3": {},
-    "speech_1d": {"bands": 8, "width": 16},
+    "speech_1d": {"channels": 8, "width": 16},
     "hierarchical": {},
     "quickstart": {},
     "tabular_mlp": {},

@@ -12,7 +12,7 @@ SMALL = {
     "gdas_frc": {"width": 4, "cells": 1},
     "mobilenet_small": {"size": 16},
     "decoder_lm": {"layers": 2, "vocab": 16},
-    "speech_1d": {"bands": 8, "width": 16},
+    "speech_1d": {"channels": 8, "width": 16},
     "darts_rnn": {"hidden": 6, "embed": 6, "nodes": 4, "vocab": 11},
     "one_shot": {"width": 4, "cells": 3},
     "enas_macro": {"width": 4, "layers": 6},

@@ -25,7 +25,7 @@ from nasdsl.training.data.text import Tokens
 from nasdsl.training.device import sent
 from nasdsl.training.objectives import Classification, Objective, Regression, Several
 from nasdsl.training.split import Pixels, Split, View
-from nasdsl.training.tasks import Normalisation, Task, image_sizes
+from nasdsl.training.tasks import Normalisation, Task, sizes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def array_task(name: str, data: ArrayData, settings: DataSettings) -> Task:
     shapes = tuple(_shape(x) for x in seen.train.between(0, 1).inputs)
     single = len(names) == 1
     weights = [data.weights.get(n, 1.0) for n in names]
-    sizes = image_sizes([d for d in shapes[0].dims if isinstance(d, int)]) if len(shapes) == 1 else {}
+    sizes = sizes_of([d for d in shapes[0].dims if isinstance(d, int)]) if len(shapes) == 1 else {}
     if single:
         sizes |= {"classes": int(str(goals[0].shape.dims[0]))}
     labels = data.labels or tuple(map(str, range(goals[0].classes)))

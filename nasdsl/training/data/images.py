@@ -17,7 +17,7 @@ from nasdsl.training.data.parts import check_classes, parts_of
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.objectives import Classification
 from nasdsl.training.split import Pixels, Split
-from nasdsl.training.tasks import Normalisation, Task, image_sizes
+from nasdsl.training.tasks import Normalisation, Task, sizes_of
 
 
 def image_task(name: str, data: ImageData, settings: DataSettings) -> Task:
@@ -48,7 +48,7 @@ def image_task(name: str, data: ImageData, settings: DataSettings) -> Task:
         # In the units that images are stored in.
         Normalisation(tuple(255 * m for m in mean), tuple(255 * d for d in deviation)),
         ("image",),
-        image_sizes(shape) | {"classes": classes},
+        sizes_of(shape) | {"classes": classes},
         seen.validation,
         notes=(*data.notes, *parts.notes),
     )
