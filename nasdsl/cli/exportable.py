@@ -185,17 +185,17 @@ def read_weights(network: Network, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from nasdsl.training.checkpoint import misfit
+
     try:
         tensors: Mapping[str, Any] = load_file(path)
     except (OSError, SafetensorError) as fault:
         raise failure("N1076", f"`{path}` is no safetensors file: {fault}") from None
-    own = network.state_dict()
-    names = [*(name for name in own if name not in tensors), *(name for name in tensors if name not in own)]
-    names += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
-    if names:
+    strange = misfit(network, tensors)
+    if strange is not None:
         raise failure(
             "N1076",
-            f"the weights in `{path}` are those of another network: `{names[0]}` doesn't fit",
+            f"the weights in `{path}` are those of another network: `{strange}` doesn't fit",
             "`nasdsl export --format nas` writes a file with the weights that fit it",
         )
     network.load_state_dict(dict(tensors))

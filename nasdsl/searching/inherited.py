@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 
 from nasdsl.diagnostics import failure
+from nasdsl.searching.belonging import belonging, check_belonging
 from nasdsl.searching.search import make_strategy
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import WeightSharing
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, recalibrate
-from nasdsl.training.checkpoint import read_checkpoint, under
+from nasdsl.training.checkpoint import read_checkpoint, restore_weights, under
 from nasdsl.training.seeds import generator, seeded
 from nasdsl.training.tasks import Task
 
@@ -24,7 +25,7 @@ CALIBRATION_BATCHES = 100
 def inherited(run: Path, space: Space, settings: SearchSettings, genotype: Genotype, task: Task) -> Supernet:
     """The supernet of a run with the statistics of one genotype's batch norms re-estimated on the task's training part.
 
-    Raises NasError N937 where the run has kept no weights.
+    Raises NasError N937 where the run has kept no weights, N939 where its checkpoint is another run's.
     """
     strategy = make_strategy(space, settings)
     if not isinstance(strategy, WeightSharing):
@@ -40,9 +41,10 @@ def inherited(run: Path, space: Space, settings: SearchSettings, genotype: Genot
             f"the run in `{run}` has no supernet's weights: its checkpoint is gone",
             "train the winner instead",
         )
-    tensors, _ = read_checkpoint(checkpoints[-1])
+    tensors, state = read_checkpoint(checkpoints[-1])
+    check_belonging(checkpoints[-1], state, belonging(settings, space))
     supernet = Supernet(space, affine=strategy.affine, batch_norm=strategy.batch_norm)
-    supernet.load_state_dict(under("weights", tensors))
+    restore_weights(supernet, under("weights", tensors), f"checkpoint `{checkpoints[-1]}`")
     train = task.to(torch.device("cpu")).train
     order = train.order(settings.search.batch, generator(settings.seed, "calibration", 0))
     with seeded(settings.seed, "calibration"):

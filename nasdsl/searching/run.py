@@ -29,6 +29,7 @@ from torch import Tensor
 
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
+from nasdsl.searching.belonging import belonging, check_belonging, entries_of
 from nasdsl.searching.settings import CHANGEABLE, SearchSettings
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_durably, write_json
@@ -40,8 +41,11 @@ FORMAT = 2
 class Run:
     """An open run folder. One process at a time may hold it."""
 
-    def __init__(self, folder: Path, lock: IO[str], warn: Callable[[Diagnostic], None]) -> None:
+    def __init__(
+        self, folder: Path, lock: IO[str], belonging: Mapping[str, str], warn: Callable[[Diagnostic], None]
+    ) -> None:
         self.folder = folder
+        self._belonging = belonging
         self._lock = lock
         self._warn = warn
         self._events: IO[bytes] | None = None
@@ -79,7 +83,7 @@ class Run:
             raise failure(
                 "N931", f"another process is working on the run in `{folder}`", "name another folder"
             ) from None
-        run = Run(folder, lock, warn)
+        run = Run(folder, lock, belonging(settings, space), warn)
         try:
             if (folder / "config.toml").exists():
                 run._compare(config, sources)
@@ -101,7 +105,7 @@ class Run:
     def _compare(self, config: str, sources: Mapping[str, str]) -> None:
         there = (self.folder / "config.toml").read_text(encoding="utf-8")
         if there != config:
-            old, new = _entries(there), _entries(config)
+            old, new = entries_of(there), entries_of(config)
             differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
             if set(differ) <= CHANGEABLE:
                 write_durably(self.folder / "config.toml", config.encode())
@@ -158,7 +162,9 @@ class Run:
         if self._events is not None:
             os.fsync(self._events.fileno())
         path = self.folder / "checkpoint" / f"{step:08}.safetensors"
-        write_checkpoint(path, tensors, {**state, "events_size": self.events_size()})
+        write_checkpoint(
+            path, tensors, {**state, "run": dict(self._belonging), "events_size": self.events_size()}
+        )
         for old in self._checkpoints()[:-2]:
             old.unlink(missing_ok=True)
 
@@ -166,7 +172,7 @@ class Run:
         """The latest state that is whole, or None; events after it are forgotten, for they will come again.
 
         A damaged checkpoint is passed over with a warning (N934) that says which one is used. Raises NasError N935
-        where there are some and none is whole.
+        where there are some and none is whole, N939 where one is another run's.
         """
         found = self._checkpoints()
         damage: list[Diagnostic] = []
@@ -179,6 +185,7 @@ class Run:
             for diagnostic in damage:
                 message = f"{diagnostic.message}; going on from `{path.name}`"
                 self._warn(Diagnostic("N934", message, severity=Severity.WARNING))
+            check_belonging(path, state, self._belonging)
             self._forget_events(state["events_size"])
             return tensors, state
         if damage:
@@ -258,16 +265,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _entries(text: str) -> dict[str, str]:
-    """The entries of a TOML text that we wrote, as ``table.key``."""
-    found: dict[str, str] = {}
-    table = ""
-    for line in text.splitlines():
-        if line.startswith("["):
-            table = line.strip("[]") + "."
-        elif line and not line.startswith("#"):
-            key, _, value = line.partition(" = ")
-            found[table + key] = value
-    return found

@@ -92,7 +92,7 @@ def search(
 
     ``task`` is loaded by the name in the settings unless it is given. Raises NasError where strategy, space and task
     don't fit (N912, N913, N942, N943, N963, N965, N966), where objectives or constraints make no sense (N510 to N515,
-    N501), where an optimisation can't be had (N968), where the folder is another run's (N930 to N932), where the loss
+    N501), where an optimisation can't be had (N968), where the folder or its checkpoint is another run's (N930 to N932, N939), where the loss
     diverges (N914); :class:`~nasdsl.searching.interrupt.Interrupted` where it was stopped.
     """
     task = task_for(settings.task, settings.data) if task is None else task
@@ -444,7 +444,7 @@ class Search:
         if found is None:
             return False
         tensors, state = found
-        self.steps.weights.restore(tensors)
+        self.steps.weights.restore(tensors, f"the checkpoint of `{self.record.journal.folder}`")
         self.steps.held_out.restore(under("held_out", tensors))
         self.steps.weights.watch.start(state["weights"])
         self.steps.architecture.start(state["architecture"])

@@ -15,11 +15,11 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasdsl.diagnostics import failure
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -85,6 +85,27 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
         if tensor.numel():
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def misfit(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
+    """The first name under which a module and what was kept of one have not the same: one has it alone, or its shapes
+    differ. None where the module can take it up."""
+    own = module.state_dict()
+    apart = [*(name for name in own if name not in tensors), *(name for name in tensors if name not in own)]
+    apart += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    return apart[0] if apart else None
+
+
+def restore_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Puts back the weights that ``where`` holds. Raises NasError N939 where they are those of another network."""
+    strange = misfit(module, tensors)
+    if strange is not None:
+        raise failure(
+            "N939",
+            f"{where} holds the weights of another network: `{strange}` doesn't fit",
+            "remove it, or put back the one that was there",
+        )
+    module.load_state_dict(dict(tensors))
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from torch.nn.utils import get_total_norm
 
 from nasdsl.diagnostics import failure
 from nasdsl.training.carried import Carried, Rows, has_scans
-from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
+from nasdsl.training.checkpoint import optimizer_tensors, prefixed, restore_optimizer, restore_weights, under
 from nasdsl.training.device import autocast
 from nasdsl.training.distil import soft_targets
 from nasdsl.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
@@ -192,8 +192,9 @@ class Stepper:
         """A number that differs, almost surely, where weights differ."""
         return zlib.crc32(repr(float(get_total_norm(self.parameters))).encode())
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.module.load_state_dict(under("weights", tensors))
+    def restore(self, tensors: dict[str, Tensor], where: str = "the checkpoint") -> None:
+        """Goes on from what ``tensors`` was. Raises NasError N939 where they are those of another network."""
+        restore_weights(self.module, under("weights", tensors), where)
         restore_optimizer(self.optimizer, under("optimizer", tensors))
         scaler = {name: value.item() for name, value in under("scaler", tensors).items()}
         if scaler:

@@ -110,7 +110,7 @@ def fit(
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
         tensors, state = read_checkpoint(checkpoint)
-        stepper.restore(tensors)
+        stepper.restore(tensors, f"checkpoint `{checkpoint}`")
         if average is not None:
             average.restore(under("average", tensors))
         history = [Epoch(**entry) for entry in state["history"]]

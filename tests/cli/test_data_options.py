@@ -50,6 +50,7 @@ def test_a_search_and_a_training_on_data_of_ones_own(here: Path) -> None:
     out = done("search", "small.nas", "--data", "grey.npz", *QUICK, "-o", "run")
     assert "set to fit `grey`: channels = 1, size = 6, classes = 4" in out
     assert "24 of 120 examples are kept" in out
+    assert "no --data" not in out
     settings = finished.read_settings(here / "run")
     assert settings.task == "grey" and settings.data.path == str(here / "grey.npz")
     assert settings.data.kind == "image" and settings.data.fingerprint and settings.data.split

@@ -65,6 +65,7 @@ def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_search_leaves_a_folder_that_makes_sense(there: Path) -> None:
     out = (there / "search.out").read_text()
     assert "1 125 architectures" in out
+    assert "no --data" not in out
     assert "winner" in out
     assert f"nasdsl train {RUN}" in out
     run = there / RUN
@@ -80,6 +81,7 @@ def test_the_same_command_finds_the_search_done(there: Path) -> None:
     before = (there / RUN / "genotype.json").read_bytes()
     code, out, _ = nasdsl("search", "quickstart", "--preset", "demo", "--epochs", "1")
     assert code == 0
+    assert out.startswith("no --data and no --task: it is searched on `digits`")
     assert "epoch" not in out
     assert (there / RUN / "genotype.json").read_bytes() == before
 

@@ -99,6 +99,7 @@ def ending(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The last state: every weight, what optimisers and the strategy remember, the history."""
     tensors, state = read_checkpoint(max((folder / "checkpoint").glob("*.safetensors")))
     state.pop("events_size")
+    state.pop("run")  # what is compared may be made with other entries
     return tensors, state
 
 

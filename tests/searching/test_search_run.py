@@ -16,7 +16,7 @@ import torch
 
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError
-from nasdsl.pipeline import load
+from nasdsl.pipeline import load, loads
 from nasdsl.searching import Interrupted, SearchResult, SearchSettings, search, settings_for
 from nasdsl.searching.events import mean_entropy
 from nasdsl.searching.search import Search, about
@@ -184,6 +184,49 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(tmp_path: Path) -> None
     with pytest.raises(NasError) as error:
         search(space(), settings(), task=task(), folder=tmp_path)
     assert {d.code for d in error.value.diagnostics} == {"N935"}
+
+
+def other_space() -> Space:
+    """With the choices of :func:`space`, and other sizes."""
+    text = (resources.spaces() / "quickstart.nas").read_text()
+    return loads(text.replace("conv(width, kernel = 3)", "conv(width, kernel = 5)"))
+
+
+def test_a_checkpoint_of_another_run_is_refused_before_anything_of_it_is_taken_up(tmp_path: Path) -> None:
+    quick, ours = settings("gdas", "search.epochs=1"), tmp_path / "ours"
+    search(space(), quick, task=task(), folder=ours)
+    kept = sorted((ours / "checkpoint").iterdir())
+    told = (ours / "events.jsonl").read_bytes()
+    one_choice = loads(
+        "space one() {\n  input image: [1, 8, 8]\n  return image -> conv(8|16, kernel = 3) -> global_avgpool -> linear(10)\n}"
+    )
+    for number, (other, chosen, says) in enumerate(
+        [
+            (one_choice, quick, '`space` is "one" there, and "quickstart" here'),
+            (space(), settings("random", "search.epochs=1"), '`strategy` is "random" there, and "gdas" here'),
+            (
+                space(),
+                settings("gdas", "search.epochs=1", "options.lr=0.5"),
+                "`options.lr` is 0.5 there, and 0.03 here",
+            ),
+            (other_space(), quick, "holds the weights of another network: "),
+        ]
+    ):
+        theirs = tmp_path / f"run{number}"
+        search(other, chosen, task=task(), folder=theirs)
+        for path in kept:
+            path.unlink(missing_ok=True)
+        last = max((theirs / "checkpoint").iterdir())
+        (ours / "checkpoint" / last.name).write_bytes(last.read_bytes())
+        kept = [ours / "checkpoint" / last.name]
+        with pytest.raises(NasError) as error:
+            search(space(), quick, task=task(), folder=ours)
+        (diagnostic,) = error.value.diagnostics
+        assert (diagnostic.code, says in diagnostic.message) == ("N939", True), diagnostic.message
+        assert str(ours) in diagnostic.message and len(diagnostic.message.splitlines()) == 1
+        # A space with other sizes has another text, which its folder says: only moved files get so far.
+        if number < 3:
+            assert (ours / "events.jsonl").read_bytes() == told
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:

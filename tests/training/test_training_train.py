@@ -108,6 +108,19 @@ def test_initialise_depends_on_the_seed_alone():
     assert not torch.equal(a[0].weight, c[0].weight)  # type: ignore[index]
 
 
+def test_a_training_is_not_gone_on_with_by_another_network(task: Task, tmp_path: Path):
+    path = tmp_path / "fit.safetensors"
+    fit(network(), task, RECIPE, seed=1, checkpoint=path, stop=lambda: True)
+    other = nn.Sequential(*network()[:5], nn.Linear(16, 3, bias=False))  # type: ignore[index]
+    with pytest.raises(NasError) as error:
+        fit(other, task, RECIPE, seed=1, checkpoint=path)
+    (diagnostic,) = error.value.diagnostics
+    assert diagnostic.code == "N939"
+    assert diagnostic.message == (
+        f"checkpoint `{path}` holds the weights of another network: `5.bias` doesn't fit"
+    )
+
+
 def test_a_checkpoint_comes_back_and_a_damaged_one_is_refused(tmp_path: Path):
     path = tmp_path / "a" / "1.safetensors"
     write_checkpoint(path, {"w": torch.arange(6.0).reshape(2, 3)}, {"epoch": 3})
