@@ -14,5 +14,8 @@ def seeded_with(seed: int) -> Iterator[None]:
     uses any. One that doesn't is not made to, which would take memory there."""
     used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=list(used)):
-        torch.manual_seed(seed)
+        # Not `torch.manual_seed`, which notes for a GPU that isn't used who wanted it seeded, at each step of a search.
+        torch.default_generator.manual_seed(seed)
+        if used:
+            torch.cuda.manual_seed_all(seed)
         yield

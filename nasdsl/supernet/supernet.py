@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -80,6 +80,7 @@ class Supernet(nn.Module):
         self._bound: Remembered[Step, Run] = Remembered()
         self._made: Remembered[Any, Any] = Remembered()
         self._every: list[nn.Module] | None = None
+        self._learned: list[nn.Parameter] | None = None
         self._compiler: Compiler | None = None
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         with seeded_with(seed):
@@ -383,9 +384,11 @@ class Supernet(nn.Module):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """No weight wants a gradient inside the block: for passes that only move architecture parameters."""
-        # Not `nn.Module.parameters`, which takes milliseconds over some thousand modules.
-        own = (p for module in self._all() for p in module._parameters.values())
-        wanted = [p for p in own if p is not None and p.requires_grad]
+        # Remembered: to walk over some thousand modules takes milliseconds, and a search freezes at each step.
+        if self._learned is None:
+            own = (p for module in self._all() for p in module._parameters.values())
+            self._learned = [p for p in own if p is not None]
+        wanted = [p for p in self._learned if p.requires_grad]
         for parameter in wanted:
             parameter.requires_grad_(False)
         try:
@@ -411,6 +414,11 @@ class Supernet(nn.Module):
         apply_policy(self._all(), self.batch_norm)
         return self
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Supernet:
+        self._learned = None  # on another device they may be others
+        super()._apply(fn, recurse)
+        return self
+
     def _all(self) -> list[nn.Module]:
         if self._every is None:
             self._every = list(self.modules())
@@ -418,7 +426,7 @@ class Supernet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are bound to this object's modules: a copy makes its own.
-        state = self.__dict__ | {"_plans": OrderedDict(), "_every": None, "_compiler": None}
+        state = self.__dict__ | {"_plans": OrderedDict(), "_every": None, "_learned": None, "_compiler": None}
         state.pop("_cells", None)
         return state
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol, Union
 
 import torch
@@ -36,16 +37,21 @@ class Pixels:
     deviation: tuple[float, ...]
 
     def __call__(self, stored: Tensor, layout: torch.memory_format) -> Tensor:
-        # One pass over the images: x * scale + offset. Both are [C], the last axis of what is stored.
-        deviation = torch.tensor(self.deviation, dtype=torch.float64)
-        scale = 1 / (255 * deviation)
-        offset = -torch.tensor(self.mean, dtype=torch.float64) / deviation
-        x = torch.addcmul(
-            sent(offset.to(torch.float32), stored.device),
-            stored,
-            sent(scale.to(torch.float32), stored.device),
-        )
+        # One pass over the images.
+        scale, offset = _line(self.mean, self.deviation, stored.device)
+        x = torch.addcmul(offset, stored, scale)
         return x.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+
+
+@lru_cache(maxsize=16)
+def _line(
+    mean: tuple[float, ...], deviation: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Scale and offset with which a pixel becomes a number, float32 [C], the last axis of what is stored; kept, as a
+    minibatch needs them at each step."""
+    deviations = torch.tensor(deviation, dtype=torch.float64)
+    scale, offset = 1 / (255 * deviations), -torch.tensor(mean, dtype=torch.float64) / deviations
+    return sent(scale.to(torch.float32), device), sent(offset.to(torch.float32), device)
 
 
 @dataclass(frozen=True, eq=False)
