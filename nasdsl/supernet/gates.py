@@ -104,7 +104,8 @@ class _OneHot(torch.autograd.Function):
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """<a, b> over all elements, without a temporary where both lie in memory in the same order."""
     if a.dtype in (torch.bfloat16, torch.float16):
-        a, b = a.float(), b.float()
+        # Each product is rounded, their sum isn't; in float32 throughout both would have to be copied.
+        return (a * b).sum(dtype=torch.float32)
     if a.stride() == b.stride() and _dense(a):
         return torch.dot(a.as_strided((a.numel(),), (1,)), b.as_strided((b.numel(),), (1,)))
     return (a * b).sum()
