@@ -16,3 +16,8 @@ def grammars() -> Path:
 def spaces() -> Path:
     """The folder of the spaces that ship, with their ``lib/``."""
     return _locate("spaces")
+
+
+def installed() -> bool:
+    """Whether they are files of an installed package, which nobody should change; else those of a checkout."""
+    return spaces().parent == Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""``nasdsl narrow``: a space with some of its choices fixed, as a file of its own."""
+"""``nasdsl narrow``: a space with some of its choices fixed, or none, as a file of its own."""
 
 from __future__ import annotations
 
@@ -49,11 +49,13 @@ def command(
 ) -> None:
     """Fix choices and write the smaller space as a file that reads like the original.
 
-    With every choice fixed, what is written is one architecture. Nothing is written unless the smaller space compiles
-    and is the original one with these choices made. What `--set` changes becomes the default.
+    With every choice fixed, what is written is one architecture; with none, a copy of the space, such as one that ships
+    and is to be changed. Nothing is written unless the smaller space compiles and is the original one with these
+    choices made. What `--set` changes becomes the default.
 
     Examples:
 
+        nasdsl narrow quickstart -o mine.nas
         nasdsl narrow darts normal.n[2].0=sep_conv_3x3 -o mine.nas
         nasdsl narrow ofa_mobilenetv3 stage#1.repeat.depth=2 stage#2.repeat.depth=2
         nasdsl narrow nasbench201 -g best.json -o best.nas
@@ -73,9 +75,6 @@ def command(
     if genotype is not None:
         fixed.update(space.genotype(networks.read_genotype(genotype)))
     fixed.update(read_assignments(space, assignments or [], fixed))
-    if not fixed and space.choices:
-        help = f"write CHOICE=LABEL, such as {_example(space.choices[0])}, or give a --genotype"
-        raise failure("N623", f"nothing of `{space.name}` is to be fixed", help)
     found = narrow(prepared, fixed, path if output is None else output)
     if found.flat:
         print(
@@ -138,9 +137,3 @@ def _taken(choice: Choice, label: str) -> Taken:
 
 def _said(taken: Taken) -> str:
     return f"`{taken}`" if isinstance(taken, str) else f"`{','.join(taken)}`"
-
-
-def _example(choice: Choice) -> str:
-    if choice.is_sublist:
-        return f"{choice.name}={','.join(choice.labels[: choice.high or 1])}"
-    return f"{choice.name}={choice.labels[0]}"

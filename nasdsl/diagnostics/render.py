@@ -14,7 +14,7 @@ LONGEST = 160
 
 
 def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
-    """The message with its place, the lines of source with carets, and the help line.
+    """The message with its place, the lines of source with carets, the help line, and what is to be said of the source.
 
     >>> from nasdsl.diagnostics.source import Source
     >>> source = Source("mine.nas", "x -> sep_cnov(3)")
@@ -44,6 +44,8 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
         first, *rest = diagnostic.help.splitlines()
         lines.append(f"{' ' * width} = {paint('help', 'help')}: {first}")
         lines += [f"{' ' * width}         {line}" for line in rest]
+    if diagnostic.span and diagnostic.span.source.remark:
+        lines.append(f"{' ' * width} = {paint('note', 'help')}: {diagnostic.span.source.remark}")
     return "\n".join(lines)
 
 

@@ -9,10 +9,12 @@ from functools import cached_property
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One text, with the path that people know it by."""
+    """One text, with the path that people know it by. ``remark`` is what else they should know of it where a message
+    points into it, such as that it isn't theirs to change."""
 
     path: str
     text: str = field(repr=False)
+    remark: str = ""
 
     @cached_property
     def line_starts(self) -> list[int]:

@@ -39,7 +39,7 @@ def read_source(path: Path, shown: str | None = None, span: Span | None = None) 
     """Reads a file. Raises NasError (N601) with what is wrong about it."""
     shown = shown if shown is not None else str(path)
     try:
-        return Source(shown, path.read_bytes().decode("utf-8-sig"))
+        return Source(shown, path.read_bytes().decode("utf-8-sig"), _remark(path, shown))
     except FileNotFoundError:
         raise failure("N601", f"there is no file `{shown}`", _nearby(path), span) from None
     except IsADirectoryError:
@@ -52,6 +52,17 @@ def read_source(path: Path, shown: str | None = None, span: Span | None = None) 
         raise failure("N601", f"`{shown}` can't be read: {error.strerror}", None, span) from None
 
 
+def _remark(path: Path, shown: str) -> str:
+    """That a file came with the package: one of an installation, or one that is asked for by its bare name. A person in
+    a checkout who gives a path may well be about to change it."""
+    place, shipped = path.resolve(), resources.spaces().resolve()
+    if not place.is_relative_to(shipped) or not (resources.installed() or Path(shown).is_absolute()):
+        return ""
+    if place.parent != shipped:
+        return "this file ships with nasdsl: write a definition of your own where it is to be different"
+    return f"this file ships with nasdsl: `nasdsl narrow {place.stem} -o mine.nas` writes a copy to change"
+
+
 def _nearby(path: Path) -> str | None:
     try:
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -59,7 +70,7 @@ def _nearby(path: Path) -> str | None:
         names = []
     shipped = resources.spaces() / path.name
     if shipped.is_file():
-        return f"a space of this name ships: `{shipped}`"
+        return f"a space of this name ships: say `{path.stem}`, or copy it: `nasdsl narrow {path.stem} -o {path.name}`"
     return did_you_mean(path.name, [n for n in names if n.endswith(".nas")])
 
 

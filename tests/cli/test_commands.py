@@ -65,7 +65,7 @@ def test_compile_prints_what_a_person_asks_of_a_space() -> None:
     code, out, err = nasdsl("compile", "quickstart")
     assert (code, err) == (0, "")
     for said in (
-        "classes = 10",
+        "channels = 1, size = 8, classes = 10",
         "image: [1, 8, 8]",
         "1 125",
         "none | skip | conv1x1 | conv3x3 | pool3x3",
@@ -83,7 +83,7 @@ def test_compile_as_json_has_the_keys_that_tools_rely_on() -> None:
         "nasdsl", "format",
     }  # fmt: skip
     assert space["name"] == "quickstart"
-    assert space["parameters"] == {"classes": 10}
+    assert space["parameters"] == {"channels": 1, "size": 8, "classes": 10}
     assert space["inputs"] == [{"name": "image", "shape": [1, 8, 8], "dtype": "float"}]
     assert space["architectures"] == "1125"
     assert [choice["name"] for choice in space["choices"]] == [

@@ -115,6 +115,12 @@ def test_what_does_not_fit_is_told(here: Path, arguments: list[str], code: str, 
     assert not (here / "run").exists()
 
 
+def test_the_first_space_takes_images_of_ones_own(here: Path) -> None:
+    np.savez(here / "photos.npz", x=pictures(60, (12, 12, 3)), y=labels(60, 4))
+    out = done("search", "quickstart", "--data", "photos.npz", *QUICK, "-o", "run")
+    assert "set to fit `photos`: channels = 3, size = 12, classes = 4" in out
+
+
 SERIES = """space series(channels = 1, size = 16, classes = 10) {
   input series: [channels, size]
   return series -> conv(4, kernel = 3|5) -> batchnorm -> relu -> flatten -> linear(classes)

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nasdsl import pipeline, resources
+from nasdsl.cli import files
 from nasdsl.cli.app import app
 from nasdsl.diagnostics import NasError
 from nasdsl.language.builder import Limits
@@ -329,6 +330,48 @@ def test_a_genotype_and_more(tmp_path: Path) -> None:
     assert pipeline.load(path).count() == 1
 
 
+@pytest.mark.parametrize("name", ["quickstart", "darts", "mobilenet_small"])
+def test_with_nothing_fixed_it_copies_a_space_that_ships(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = nasdsl("narrow", name, "-o", "mine.nas")
+    assert (code, err) == (0, "") and out.startswith("wrote mine.nas: ")
+    assert Path("mine.nas").read_bytes() == files.find_space(name).read_bytes()
+    # Also where the copy stands what it imports is found.
+    assert pipeline.load("mine.nas").count() == pipeline.load(files.find_space(name)).count()
+    code, out, err = nasdsl("narrow", name, "--set", "classes=3")
+    assert (code, err) == (0, "") and pipeline.loads(out).parameters["classes"] == 3
+
+
+def test_a_message_about_a_file_that_ships_says_how_to_copy_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ask = ("search", "quickstart", "--task", "digits", "--set", "size=9", "-o", "run")
+    code, _, err = nasdsl(*ask)
+    assert code == 1 and "error[N912]" in err and "say `--set size=8`" in err
+    note = (
+        "= note: this file ships with nasdsl: `nasdsl narrow quickstart -o mine.nas` writes a copy to change"
+    )
+    assert err.rstrip().endswith(note)
+    code, _, err = nasdsl("compile", "quickstart.nas", "--set", "channels=0")
+    assert code == 1 and note in err
+    # What is theirs, a copy or a checkout that they work in, has no such note.
+    nasdsl("narrow", "quickstart", "-o", "mine.nas")
+    code, _, err = nasdsl("search", "mine.nas", *ask[2:])
+    assert code == 1 and "mine.nas:3:" in err and "note" not in err
+    monkeypatch.chdir(resources.spaces().parent)
+    code, _, err = nasdsl(
+        "search", "spaces/quickstart.nas", *ask[2:4], "--set", "size=9", "-o", tmp_path / "run"
+    )
+    assert code == 1 and "spaces/quickstart.nas:3:" in err and "note" not in err
+    # Of an installation all files are, wherever it lies.
+    monkeypatch.setattr(resources, "installed", lambda: True)
+    code, _, err = nasdsl("compile", "spaces/quickstart.nas", "--set", "channels=0")
+    assert code == 1 and note in err
+
+
 def test_sub_lists_on_the_command_line() -> None:
     for given in ("skips[4]=0,2", 'skips[4]=["0", "2"]'):
         code, out, err = nasdsl("narrow", "enas_macro", given, "--set", "layers=5")
@@ -339,7 +382,6 @@ def test_sub_lists_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], "N623", "nothing of `quickstart` is to be fixed"),
         (["width"], "N623", "is not of the form CHOICE=LABEL"),
         (["wdth=16"], "N801", "did you mean `width`?"),
         (["width=17"], "N804", "its candidates are 16, 24, 32"),

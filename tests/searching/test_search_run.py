@@ -104,7 +104,7 @@ def test_a_search_ends_with_a_genotype_and_a_folder_that_tells_its_story(
     config = tomllib.loads(text)
     assert (config["space"], config["parameters"], config["task"]) == (
         "quickstart",
-        {"classes": 10},
+        {"channels": 1, "size": 8, "classes": 10},
         "digits",
     )
     assert "# how the supernet" not in text and "# learning rate at the start" in text
