@@ -285,19 +285,17 @@ class _AddUp(torch.autograd.Function):
     ) -> Tensor:
         xs = [x for x in tensors[::3] if x is not None]
         dtype = reduce(torch.promote_types, (x.dtype for x in xs))
-        factors = None
-        if coefficients is not None and not hard:
-            factors = coefficients.to(xs[0].device)
+        factors = None if coefficients is None or hard else _Factors(coefficients, xs[0])
         learned = coefficients is not None and ctx.needs_input_grad[3]
         out: Tensor | None = None
         waiting: Tensor | None = None  # the first term, where it is nobody's buffer
         saved: list[Tensor | None] = []
         for (k, eps), x, scale, offset in zip(layout, xs, tensors[1::3], tensors[2::3], strict=True):
-            factor = None if factors is None or k is None else factors[k]
+            factor = None if factors is None or k is None else factors.values[k]
             if eps is not None:
-                scaled, moved = _times(scale, factor, x), None if offset is None else offset
-                if factor is not None and moved is not None:
-                    moved = moved * factor.to(moved.dtype)
+                scaled, moved = scale, _times(offset, factor)
+                if factors is not None and k is not None:
+                    scaled = factors.scale(scale, k)
                 out, mean, inverse = add_normalised(out, x, scaled, moved, eps, kernels)
                 if out.dtype != dtype:
                     out = out.to(dtype)
@@ -310,7 +308,10 @@ class _AddUp(torch.autograd.Function):
                     waiting = x
             elif out is None:
                 assert waiting is not None
-                out = torch.add(waiting, x) if factor is None else _add_times(waiting.clone(), x, factor)
+                if factor is not None and x.dtype == waiting.dtype:
+                    out = torch.addcmul(waiting, x, factor.to(x.dtype))
+                else:
+                    out = waiting + (x if factor is None else x * factor.to(x.dtype))
             else:
                 out = out.add_(x) if factor is None else _add_times(out, x, factor)
             saved += [x if learned and k is not None else None, None, None]
@@ -331,15 +332,13 @@ class _AddUp(torch.autograd.Function):
         saved, norms = rest[: ctx.count], rest[ctx.count :]
         scales, offsets = norms[: len(ctx.layout)], norms[len(ctx.layout) :]
         learned, wants_extra, *wanted = ctx.needs_input_grad[3:]
-        factors = None
-        if coefficients is not None and not ctx.hard:
-            factors = coefficients.to(delta.device)
+        factors = None if coefficients is None or ctx.hard else _Factors(coefficients, delta)
         found: list[Tensor | None] = []
         products: dict[int, Tensor] = {}
         for i, (k, eps) in enumerate(ctx.layout):
             want_x, want_scale, want_offset = wanted[3 * i : 3 * i + 3]
             x, mean, inverse = saved[3 * i : 3 * i + 3]
-            factor = None if factors is None or k is None else factors[k]
+            factor = None if factors is None or k is None else factors.values[k]
             weighs = learned and k is not None
             if eps is None:
                 of_x = None
@@ -352,9 +351,8 @@ class _AddUp(torch.autograd.Function):
                 continue
             scale, offset = scales[i], offsets[i]
             asked = (want_x, want_scale or weighs, want_offset or (weighs and offset is not None))
-            of_x, of_scale, of_offset = normalised_backward(
-                delta, x, _times(scale, factor, x), mean, inverse, eps, asked
-            )
+            scaled = scale if factors is None or k is None else factors.scale(scale, k)
+            of_x, of_scale, of_offset = normalised_backward(delta, x, scaled, mean, inverse, eps, asked)
             if weighs:
                 assert of_scale is not None
                 product = (of_scale if scale is None else of_scale * scale).sum()
@@ -363,26 +361,37 @@ class _AddUp(torch.autograd.Function):
                 products[k] = product
             found += [
                 of_x,
-                _times(of_scale, factor, x) if want_scale else None,
-                _times(of_offset, factor, x) if want_offset else None,
+                _times(of_scale, factor) if want_scale else None,
+                _times(of_offset, factor) if want_offset else None,
             ]
         of_coefficients = None
         if learned:
             assert coefficients is not None
-            of_coefficients = torch.stack([products[k].to(coefficients) for k in sorted(products)])
+            of_coefficients = torch.stack([products[k] for k in sorted(products)]).to(coefficients)
         of_extra = delta.sum().to(ctx.extra) if wants_extra else None
         return None, None, None, of_coefficients, of_extra, *found
 
 
-def _times(values: Tensor | None, factor: Tensor | None, x: Tensor) -> Tensor | None:
-    """values · factor [C]; values of None are ones."""
-    if factor is None:
-        return values
-    if values is not None:
-        return values * factor.to(values.dtype)
-    # Scales stay in float32 where tensors have fewer bits.
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return factor.to(wide).expand(x.shape[1]).contiguous()
+class _Factors:
+    """The coefficients as a node's tensors need them. All at once: for a GPU each would be a launch."""
+
+    def __init__(self, coefficients: Tensor, x: Tensor) -> None:
+        # Scales of batch norms stay in float32 where tensors have fewer bits.
+        self.values = coefficients.to(x.device, torch.promote_types(x.dtype, torch.float32))
+        self.channels = x.shape[1] if x.dim() > 1 else 1
+        self.scales: Sequence[Tensor] = ()
+
+    def scale(self, values: Tensor | None, k: int) -> Tensor:
+        """The scale [C] of a batch norm times coefficient k; values of None are ones."""
+        if values is not None:
+            return values * self.values[k].to(values.dtype)
+        if not self.scales:
+            self.scales = self.values.unsqueeze(1).expand(-1, self.channels).contiguous().unbind(0)
+        return self.scales[k]
+
+
+def _times(values: Tensor | None, factor: Tensor | None) -> Tensor | None:
+    return values if values is None or factor is None else values * factor.to(values.dtype)
 
 
 def _add_times(out: Tensor, x: Tensor, factor: Tensor) -> Tensor:
