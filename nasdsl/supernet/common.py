@@ -18,6 +18,7 @@ from nasdsl.operations.execute import is_torch
 from nasdsl.space.architecture import ZEROS, Architecture, Body, Step
 from nasdsl.space.operation import Catalogue
 from nasdsl.space.remembered import Remembered
+from nasdsl.supernet.partial import FIRST
 
 
 def share_common(
@@ -73,8 +74,8 @@ def _body(body: Body, catalogue: Catalogue, outside: Mapping[int, int], made: Re
 
 def _key(step: Step, catalogue: Catalogue) -> Any:
     """Equal for steps that compute the same; None where that can't be said."""
-    if step.operation == ZEROS:
-        return (intern(f"{ZEROS} {step.shape!r}"), step.inputs)
+    if step.operation in (ZEROS, FIRST):
+        return (intern(f"{step.operation} {step.shape!r}"), step.inputs)
     operation = catalogue.get(step.operation)
     if operation is None or operation.variadic or operation.borrows is not None or step.owner is not None:
         return None

@@ -87,8 +87,10 @@ def _partial(
         except ShapeError:
             return None
         instance = Instance(shapes, settings, shape)
-        # Weights are those of the step that it narrows.
-        owner = id if step.owner is None else step.owner
+        # Its module is that of the step that it narrows.
+        owner = step.owner
+        if owner is None and catalogue[step.operation].torch(instance).kind == "module":
+            owner = id
         narrow = replace(step, id=next(fresh), inputs=inputs, instance=instance, owner=owner)
         made.append(narrow)
         by_id[id] = narrow
