@@ -320,6 +320,7 @@ def switches(bench: Bench) -> Iterator[Row]:
     """What each optimisation brings, alone and left out, to a GDAS and a DARTS step (contiguous, float32)."""
     names = ("share", "ride", "in_place", "kernels")
     variants = {"none": PLAIN, "all": Optimisations()}
+    variants |= {f"all, fuse={level}": Optimisations(fuse=level) for level in ("same", "padded")}
     variants |= {"all, recomputed": Optimisations(recompute=True)}
     variants |= {f"only {n}": Optimisations(**{m: m == n for m in names}) for n in names}
     variants |= {f"all but {n}": Optimisations(**{m: m != n for m in names}) for n in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ def out_of_memory(
     recipe, has = settings.search, available(device)
     batch, ghosts = recipe.batch, recipe.ghosts
 
-    def takes(parts: int, strategy: str = "", static: bool = static, **switches: bool) -> int:
+    def takes(parts: int, strategy: str = "", static: bool = static, **switches: Any) -> int:
         changed = {
             "search": recipe.model_copy(update={"ghosts": parts}),
             "optimise": settings.optimise.model_copy(update=switches),
@@ -74,9 +75,12 @@ def out_of_memory(
     if static and takes(ghosts, static=False) < 0.8 * now:
         size = size_text(takes(ghosts, static=False))
         ways.append(f"`-c optimise.static=off` runs paths alone and takes about {size}")
-    twice = takes(ghosts, recompute=True)
+    twice = takes(ghosts, recompute=True, fuse="off")
     if twice < 0.8 * now and settings.optimise.ride and not static:
-        ways.append(f"`-c optimise.recompute=true` takes about {size_text(twice)} and more time")
+        how = "`-c optimise.recompute=true`"
+        if settings.optimise.fuse != "off":
+            how += " with `-c optimise.fuse=off`"
+        ways.append(f"{how} takes about {size_text(twice)} and more time")
     single = takes(ghosts, "random")
     if single < 0.8 * now and not static:
         ways.append(f"a strategy that runs a single path, such as random, takes about {size_text(single)}")

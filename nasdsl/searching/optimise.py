@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from nasdsl.diagnostics import NasError, did_you_mean, failure
-from nasdsl.supernet.optimise import Optimisations
+from nasdsl.supernet.optimise import Fusion, Optimisations
 from nasdsl.training.config import Config
 
 
@@ -33,6 +33,10 @@ class OptimiseSettings(Config):
     cells: bool = Field(
         default=True,
         description="what a genotype leaves of a cell is worked out once for all its uses: plans are made in a fraction of the time",
+    )
+    fuse: Fusion = Field(
+        default="off",
+        description="candidates of one kind that read one tensor run as one, with as many times the channels: fewer kernels to launch; same: convolutions of one size of kernel; padded: smaller ones too, with zeros around; needs ride",
     )
     recompute: bool = Field(
         default=False,
@@ -56,6 +60,7 @@ def switches(settings: OptimiseSettings) -> Optimisations:
         in_place=settings.in_place,
         kernels=settings.kernels,
         cells=settings.cells,
+        fuse=settings.fuse,
         recompute=settings.recompute,
         compile=settings.compile or None,
     )
@@ -75,6 +80,19 @@ def usable(settings: OptimiseSettings, device: torch.device) -> Optimisations:
             "N968",
             "`optimise.recompute` computes again what leads to a node's sum, which `optimise.ride=false` takes apart",
             "leave `optimise.ride` on",
+        )
+    if settings.fuse != "off" and not settings.ride:
+        raise failure(
+            "N968",
+            f"`optimise.fuse={settings.fuse}` joins what ends in a node's sum, which `optimise.ride=false` takes apart",
+            "leave `optimise.ride` on",
+        )
+    if settings.fuse != "off" and settings.recompute:
+        raise failure(
+            "N968",
+            f"`optimise.fuse={settings.fuse}` joins candidates of several nodes, and `optimise.recompute` computes again "
+            "what one node alone rests on",
+            "set one of them",
         )
     backend = settings.compile
     if not backend:

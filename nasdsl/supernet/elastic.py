@@ -61,9 +61,12 @@ class Sliced:
         # A buffer that is not a view has to be written back.
         self._gathered = [n for n, _ in full.named_buffers() if n in self.cuts and not self.cuts[n].is_view]
 
+    def cut(self, name: str) -> Cut:
+        return self.cuts.get(name, WHOLE)
+
     def tensors(self) -> dict[str, Tensor]:
         stored = [*self.full.named_parameters(), *self.full.named_buffers()]
-        return {name: self.cuts.get(name, WHOLE).take(t) if name in self.cuts else t for name, t in stored}
+        return {name: self.cut(name).take(t) if name in self.cuts else t for name, t in stored}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         for small, full in zip(self.small.modules(), self.full.modules(), strict=True):

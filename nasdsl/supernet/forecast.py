@@ -15,13 +15,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
+from typing import Any
 
 from nasdsl.diagnostics import NasError
+from nasdsl.operations.rules import entries
 from nasdsl.space.architecture import GATE, MIX, Architecture, Step
 from nasdsl.space.memory import held_by, step_memory
 from nasdsl.space.operation import FLOAT, Catalogue, Held
 from nasdsl.space.space import Space
 from nasdsl.space.survey import at_one
+from nasdsl.supernet.fuse import CONVOLUTIONS, NORM, PART, Fused, kernel_of
 from nasdsl.supernet.inplace import RELU_IN_PLACE
 from nasdsl.supernet.kernels import is_fast_pool
 from nasdsl.supernet.lowering import lowered
@@ -136,6 +139,10 @@ def _holds(catalogue: Catalogue, optimise: Optimisations, of_weights: bool, step
     """What a lowered step holds, in a step of the weights or in one of gates and mixture weights."""
     if isinstance(step, Node):
         return _held_by_node(step, of_weights)
+    if isinstance(step, Fused):
+        return _held_by_fused(step, of_weights)
+    if step.operation == PART:
+        return Held(view=True), False
     if step.operation == RELU_IN_PLACE:
         return Held(view=True, output=True), False
     if step.operation in (GATE, MIX):
@@ -159,6 +166,29 @@ def _held_by_node(step: Node, of_weights: bool) -> tuple[Held, bool]:
     passes = tuple(i for i, term in enumerate(there) if term.norm is None and term.weight is None)
     alone = len(there) == 1 and there[0].norm is None and not weighed
     return Held(view=alone, inputs=kept, fixed=2 * FLOAT * channels, passes=passes), learns or weighed
+
+
+def _held_by_fused(step: Fused, of_weights: bool) -> tuple[Held, bool]:
+    """What lies between its stages and is kept, and the weights, which are joined anew in each pass."""
+    members, fixed = sum(step.ends), 0
+    kept: Any = 0  # a formula where a dimension is free
+    names = [stage[0].operation for stage in step.stages]
+    for stage, name, after in zip(step.stages, names, [*names[1:], ""], strict=True):
+        channels = at_one(stage[0].shape.dims[0])
+        numbers = members * entries(stage[0].shape.dims)
+        # A convolution's input is kept for its weights' gradient; a ReLU keeps what it has overwritten.
+        if after in CONVOLUTIONS:
+            kept += numbers if of_weights or name == "relu" else 0
+        elif after not in ("relu", ""):
+            kept += numbers
+        if name in CONVOLUTIONS:
+            fan_in = stage[0].instance.inputs[0].dims[0] if name == "conv" else 1
+            kernel = [max(kernels) for kernels in zip(*map(kernel_of, stage), strict=True)]
+            fixed += members * channels * at_one(fan_in) * prod(kernel)
+        if name == NORM:
+            fixed += 3 * members * channels
+    held = Held(inputs=(0,) if of_weights else (), extra=FLOAT * kept, fixed=FLOAT * fixed)
+    return held, of_weights or bool(step.weights)
 
 
 def _with_weights(steps: tuple[Step, ...], catalogue: Catalogue) -> Iterator[Step]:

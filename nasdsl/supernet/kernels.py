@@ -95,15 +95,22 @@ class _Normalise(torch.autograd.Function):
         return *normalised_backward(delta, x, scale, mean, inverse, ctx.eps, wanted), None
 
 
+def normalise(x: Tensor, scale: Tensor | None, offset: Tensor | None, eps: float, kernels: bool) -> Tensor:
+    """scale · (x - mean) / std + offset with the statistics of the batch."""
+    if kernels and _is_fast(x) and x.numel() > x.shape[1]:
+        found: Tensor = _Normalise.apply(x, scale, offset, eps)
+        return found
+    return F.batch_norm(x, None, None, scale, offset, True, 0.0, eps)
+
+
 def fast_norm(norm: _BatchNorm) -> Run:
     """A batch norm that runs faster where that is known."""
 
     def run(x: Tensor) -> Tensor:
-        if not takes_batch_statistics(norm) or not _is_fast(x) or x.numel() == x.shape[1]:
-            result: Tensor = norm(x)
-            return result
-        found: Tensor = _Normalise.apply(x, norm.weight, norm.bias, norm.eps)
-        return found
+        if takes_batch_statistics(norm) and _is_fast(x):
+            return normalise(x, norm.weight, norm.bias, norm.eps, True)
+        result: Tensor = norm(x)
+        return result
 
     return run
 

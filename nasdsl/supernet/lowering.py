@@ -10,6 +10,7 @@ from nasdsl.space.operation import Catalogue
 from nasdsl.space.remembered import Remembered
 from nasdsl.supernet.common import share_common
 from nasdsl.supernet.compiled import join_chains
+from nasdsl.supernet.fuse import fuse_candidates
 from nasdsl.supernet.inplace import relu_in_place
 from nasdsl.supernet.node import join_nodes
 from nasdsl.supernet.optimise import Optimisations
@@ -31,6 +32,8 @@ def lowered(
         architecture = share_common(architecture, catalogue, made)
     if optimise.ride:
         architecture = join_nodes(architecture, rides, made)
+    if optimise.ride and optimise.fuse != "off" and not optimise.recompute:
+        architecture = fuse_candidates(architecture, optimise.fuse == "padded", made)
     if optimise.compile is not None:
         architecture = join_chains(architecture, compiles)
     if optimise.recompute:

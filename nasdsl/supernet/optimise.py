@@ -7,8 +7,11 @@ holds them to 1e-12 in float64.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nasdsl.supernet.compiled import Backend
+
+Fusion = Literal["off", "same", "padded"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,12 @@ class Optimisations:
         (:mod:`nasdsl.supernet.kernels`).
     ``cells``
         What a genotype leaves of a cell is worked out once for all its uses (:mod:`nasdsl.supernet.cells`): the same calls
-        in a fraction of the time. With ``recompute`` or ``compile`` plans are made step by step.
+        in a fraction of the time. With ``fuse``, ``recompute`` or ``compile`` plans are made step by step.
+    ``fuse``
+        Candidates of one kind that read one tensor run as one, with as many times the channels, over all edges that
+        leave a node (:mod:`nasdsl.supernet.fuse`): fewer launches of kernels (``benchmarks/launches.py``). ``same``
+        joins convolutions of one size of kernel, ``padded`` also smaller ones, with zeros around them, which is more
+        arithmetic. It asks for ``ride``, and leaves everything as it is with ``recompute``.
     ``recompute``
         What leads to a node's sum alone is computed again in the backward pass, not kept
         (:mod:`nasdsl.supernet.recompute`): half the memory of a mixture for half as much time again (NAS-Bench-201,
@@ -45,6 +53,7 @@ class Optimisations:
     in_place: bool = True
     kernels: bool = True
     cells: bool = True
+    fuse: Fusion = "off"
     recompute: bool = False
     compile: Backend | None = None
 
@@ -56,7 +65,7 @@ class Optimisations:
 
     @property
     def plans_cells(self) -> bool:
-        return self.cells and self.compile is None and not self.recompute
+        return self.cells and self.compile is None and not self.recompute and self.fuse == "off"
 
 
 PLAIN = Optimisations(share=False, ride=False, in_place=False, kernels=False, cells=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ from nasdsl.space.remembered import Remembered
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Dim, Shape
 from nasdsl.supernet.compiled import Chain, Compiler
+from nasdsl.supernet.fuse import Fused, Part
+from nasdsl.supernet.fused import FusedRun
 from nasdsl.supernet.gates import Gating
 from nasdsl.supernet.inplace import RELU_IN_PLACE
 from nasdsl.supernet.kernels import fast_norm
@@ -108,7 +111,7 @@ class Context:
 class Bound:
     """What runs a step, with whether it ``wants_context``; ``runs`` are what runs the operations of the catalogue in it."""
 
-    run: Run
+    run: Callable[..., Any]
     wants_context: bool
     runs: tuple[Run, ...]
 
@@ -279,9 +282,15 @@ def bound(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Leve
     return Bound(run, wants_context, tuple(runs))
 
 
-def _run(step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level) -> tuple[Run, bool]:
+def _run(
+    step: Step, bind: Callable[[Step], Run], calling: Calling, level: Level
+) -> tuple[Callable[..., Any], bool]:
     if isinstance(step, Node):
         return NodeRun(step, bind, calling.kernels), True
+    if isinstance(step, Fused):
+        return FusedRun(step, bind, calling.kernels), True
+    if isinstance(step, Part):
+        return itemgetter(step.position), False
     if isinstance(step, Selected):
         return _selected(step, bind), True
     if isinstance(step, Chain):

@@ -31,6 +31,7 @@ from nasdsl.space.space import Space
 from nasdsl.space.survey import Survey
 from nasdsl.supernet.batchnorm import Policy
 from nasdsl.supernet.common import share_common
+from nasdsl.supernet.fuse import can_pad
 from nasdsl.supernet.gates import multiply
 from nasdsl.supernet.mixture import Blend
 from nasdsl.supernet.node import Node, Term, join_nodes
@@ -227,11 +228,7 @@ def _one_case(weight: Diagram) -> int | None:
 def _is_plain(step: Step, supernet: Supernet) -> bool:
     module = supernet._bind(step) if step.operation == "conv" else None
     return (
-        isinstance(module, nn.Conv2d)
-        and module.groups == 1
-        and module.bias is None
-        and module.dilation == (1, 1)
-        and all(k % 2 == 1 for k in module.kernel_size)
+        isinstance(module, nn.Conv2d) and can_pad(step) and module.bias is None and module.dilation == (1, 1)
     )
 
 

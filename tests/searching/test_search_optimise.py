@@ -48,7 +48,8 @@ def assert_usual(chosen: SearchSettings) -> None:
         assert probabilities[name] == pytest.approx(row, abs=1e-12)
 
 
-SWITCHES = ["share=false", "ride=false", "in_place=false", "kernels=false", "recompute=true", "compile=eager"]
+SWITCHES = ["share=false", "ride=false", "in_place=false", "kernels=false"]
+SWITCHES += ["fuse=same", "fuse=padded", "recompute=true", "compile=eager"]
 
 
 @pytest.mark.usefixtures("double")
@@ -75,6 +76,8 @@ def test_what_is_set_is_told_at_the_start() -> None:
         (["optimise.compile=inductr"], "torch has no backend `inductr`"),
         (["optimise.compile=cudagraphs"], "this search runs on `cpu`"),
         (["optimise.recompute=true", "optimise.ride=false"], "leave `optimise.ride` on"),
+        (["optimise.fuse=same", "optimise.ride=false"], "leave `optimise.ride` on"),
+        (["optimise.fuse=padded", "optimise.recompute=true"], "set one of them"),
     ],
 )
 def test_what_cant_be_had_is_said_before_there_is_a_folder(

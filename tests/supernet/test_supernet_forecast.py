@@ -72,8 +72,14 @@ def measured(supernet: Supernet, inputs: Tensor, **how: Any) -> int:
 
 @pytest.mark.parametrize(
     "optimise",
-    [PLAIN, Optimisations(), Optimisations(recompute=True)],
-    ids=["plain", "optimised", "recomputed"],
+    [
+        PLAIN,
+        Optimisations(),
+        Optimisations(recompute=True),
+        Optimisations(fuse="same"),
+        Optimisations(fuse="padded"),
+    ],
+    ids=["plain", "optimised", "recomputed", "fused", "padded"],
 )
 @pytest.mark.parametrize("mixture", [False, True], ids=["path", "mixture"])
 @pytest.mark.parametrize(

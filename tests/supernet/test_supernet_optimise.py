@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasdsl import resources
 from nasdsl.pipeline import load, loads
@@ -25,6 +27,8 @@ from nasdsl.supernet.inplace import RELU_IN_PLACE
 from nasdsl.supernet.kernels import fast_norm, fast_pool
 from nasdsl.supernet.node import Node
 from nasdsl.supernet.optimise import PLAIN, Optimisations
+from nasdsl.supernet.partial import FIRST, partial_channels
+from tests.supernet import small
 
 TINY: dict[str, dict[str, int]] = {
     "nasbench201": {"width": 3, "cells": 1, "size": 8},
@@ -35,8 +39,14 @@ ALL = Optimisations()
 SWITCHES = {
     field.name: replace(PLAIN, **{field.name: True})
     for field in fields(Optimisations)
-    if field.name != "compile"
-} | {"all": ALL, "all and recompute": replace(ALL, recompute=True)}
+    if field.type == "bool"
+} | {
+    "all": ALL,
+    "all and recompute": replace(ALL, recompute=True),
+    "all and fused": replace(ALL, fuse="same"),
+    "all and fused with zeros": replace(ALL, fuse="padded"),
+    "all, fused and recompute": replace(ALL, fuse="padded", recompute=True),
+}
 
 
 @cache
@@ -218,6 +228,42 @@ def test_common_parts_are_one_step() -> None:
     # Three cells, in each three nodes that edges leave, and two ReLUs in each reduction, one at the end.
     assert operations(after).count("relu") == 3 * 3 + 2 * 2 + 1 < operations(before).count("relu")
     assert operations(after).count("conv") == operations(before).count("conv")
+
+
+def test_partial_channels_share_them_and_what_reads_them() -> None:
+    space = small.load("nasbench201")
+    before = partial_channels(space.mixture(), 2, space.catalogue)
+    after = Counter(operations(share_common(before, space.catalogue)))
+    # Eighteen edges, which leave three nodes in each of three cells; a pool is also in each of two reductions.
+    assert operations(before).count(FIRST) == 18 and after[FIRST] == 9
+    assert after["relu"] == 9 + 2 * 2 + 1 and after["avgpool"] == 9 + 2
+
+
+class Dispatched(TorchDispatchMode):
+    """Counts operators by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.names[function.name()] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_nodes_coefficients_are_made_once_for_all_its_terms() -> None:
+    """Weights of a strategy are float64: on a GPU each that is rounded, or spread over channels, by itself is a launch."""
+    space = small.load("nasbench201")
+    net = Supernet(space, affine=False, batch_norm="batch", optimise=Optimisations(kernels=False))
+    weights = {name: w.detach() for name, w in soft(space).items()}
+    images = torch.randn(2, 3, 32, 32)
+    net(images, mixture=weights)
+    with Dispatched() as found:
+        net(images, mixture=weights).sum().backward()
+    # Nine nodes have weights, in the forward pass and in the backward pass.
+    assert found.names["aten::_to_copy"] == found.names["aten::clone"] == 2 * 9
 
 
 def test_a_node_is_one_call_with_the_batch_norms_in_it() -> None:
