@@ -4,6 +4,7 @@
 what happened                           what is printed                        exit code
 ======================================= ====================================== =========
 something the user can mend             its diagnostics (:class:`NasError`)    1
+a plug-in, or the user's code, failed   N990, with their line                  1
 a command or an option that isn't there a usage line                           2
 Ctrl-C                                  ``interrupted``                        130
 the reader of a pipe went away          nothing                                141
@@ -34,6 +35,8 @@ BROKEN_PIPE = 141
 
 DEBUG = "NASDSL_DEBUG"
 """Set this environment variable to see the traceback of a fault of nasdsl."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,17 +83,19 @@ def report(fault: BaseException) -> int:
         # What a search has to say (how to resume) was said where it was interrupted.
         _print_error(str(fault) or "interrupted")
         return INTERRUPTED
-    if isinstance(fault, NasError):
-        show(fault.diagnostics)
+    told = _mendable(fault)
+    if told is not None:
+        show(told.diagnostics)
+        return MENDABLE
+    if os.environ.get(DEBUG):
+        traceback.print_exception(fault)
+    theirs = _theirs(fault)
+    if theirs is not None:
+        show(theirs.diagnostics)
         return MENDABLE
     if isinstance(fault, OSError) and fault.errno is not None:
         show(_of_os_error(fault).diagnostics)
         return MENDABLE
-    if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
-        show(_out_of_memory(fault).diagnostics)
-        return MENDABLE
-    if os.environ.get(DEBUG):
-        traceback.print_exception(fault)
     show(
         failure(
             "N999",
@@ -99,6 +104,23 @@ def report(fault: BaseException) -> int:
         ).diagnostics
     )
     return INTERNAL
+
+
+def _mendable(fault: BaseException) -> NasError | None:
+    """What is told of a fault, whoever's code it came through."""
+    if isinstance(fault, NasError):
+        return fault
+    if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
+        return _out_of_memory(fault)
+    if isinstance(fault, OSError) and fault.errno in FULL:
+        return _of_os_error(fault)
+    return None
+
+
+def _theirs(fault: BaseException) -> NasError | None:
+    from nasdsl.diagnostics.foreign import of_theirs
+
+    return of_theirs(fault)
 
 
 def show(diagnostics: Iterable[Diagnostic]) -> None:
@@ -145,8 +167,7 @@ def _silence(stream: object) -> None:
 def _of_os_error(fault: OSError) -> NasError:
     place = f" `{fault.filename}`" if fault.filename else ""
     reason = fault.strerror or type(fault).__name__
-    full = fault.errno in {errno.ENOSPC, errno.EDQUOT}
-    help = "make room on the disk, or write elsewhere with -o" if full else None
+    help = "make room on the disk, or write elsewhere with -o" if fault.errno in FULL else None
     return failure("N982", f"can't use{place}: {reason[:1].lower()}{reason[1:]}", help=help)
 
 

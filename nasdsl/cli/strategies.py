@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nasdsl.cli import options
+from nasdsl.cli import errors, options
 from nasdsl.cli.spaces import load_space
 
 
@@ -35,12 +35,14 @@ def command(
         nasdsl strategies --space quickstart
         nasdsl strategies --json
     """
-    from nasdsl.searching.about import evaluators, explained, strategies
+    from nasdsl.searching.about import evaluators, explained, strategies, unusable
 
     if name is not None:
         found = explained(name)
         print(json.dumps(found, indent=2) if as_json else page(found))
         return
+    if broken := unusable():
+        errors.show(broken)
     within = None if space is None else load_space(space, None, None, None)
     told: dict[str, Sequence[Mapping[str, Any]]] = {"strategies": strategies(within)}
     if within is None:

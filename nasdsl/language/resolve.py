@@ -505,12 +505,20 @@ class _Resolver:
                 help=f"write `require {e.name} <= 5M`",
             )
             return
+        unusable = self.catalogue.unusable
+        if e.name in unusable:
+            self._error(unusable[e.name].code, unusable[e.name].message, e.span, help=unusable[e.name].help)
+            return
+        help = [
+            self._help(e.name, visible),
+            *(f"besides, {d.message}" for d in unusable.values() if operation),
+        ]
         self._error(
             "N105" if operation else "N101",
             f"unknown {'operation' if operation else 'name'} `{e.name}`",
             e.span,
             label="not defined here, nor imported" if operation else "not defined here",
-            help=self._help(e.name, visible),
+            help="\n".join(filter(None, help)) or None,
         )
 
     @staticmethod

@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 
-from nasdsl.diagnostics import failure
+from nasdsl.diagnostics import Diagnostic, failure
 from nasdsl.space.operation import Catalogue, Operation
 
 __all__ = ["catalogue", "shipped"]
@@ -28,7 +28,8 @@ _WITH_TORCH = {"execute", "recurrent", "torch_code"}
 def catalogue(plugins: bool = True) -> Catalogue:
     """All operations that ship and, with ``plugins``, those of installed packages.
 
-    Raises NasError (N902) where a package brings a name that is taken, or something that is no operation.
+    What can't be loaded, or is no operation, is kept in ``unusable``: it matters to a space that names it. Raises NasError
+    (N902) where a package brings a name that is taken.
     """
     found = Catalogue(list(shipped()))
     if plugins:
@@ -61,13 +62,13 @@ def _plug_in(found: Catalogue, entry: EntryPoint) -> None:
         operation = loaded() if inspect.isclass(loaded) else loaded
     except Exception as error:
         # Whatever a foreign package raises, the person at the keyboard needs to know which one it was.
-        raise failure(
-            "N902",
-            f"{origin} can't be loaded: {type(error).__name__}: {error}",
-            help="mend or uninstall its package",
-        ) from error
+        why = f"{origin} can't be loaded: {type(error).__name__}: {error}"
+        found.unusable[entry.name] = Diagnostic("N902", why, help="mend or uninstall its package")
+        return
     if not isinstance(operation, Operation):
-        raise failure("N902", f"{origin} is no operation: it gives a {type(operation).__name__}")
+        why = f"{origin} is no operation: it gives a {type(operation).__name__}"
+        found.unusable[entry.name] = Diagnostic("N902", why, help="mend or uninstall its package")
+        return
     try:
         found.add(operation)
     except ValueError as error:

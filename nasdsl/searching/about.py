@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, get_args
 
-from nasdsl.diagnostics import did_you_mean, failure
+from nasdsl.diagnostics import Diagnostic, did_you_mean, failure
 from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.kinds import KINDS, able, handled
 from nasdsl.searching.strategy import STRATEGIES, trains_supernet
@@ -25,13 +25,19 @@ def evaluators() -> list[dict[str, Any]]:
 
 def explained(name: str) -> dict[str, Any]:
     """One of either. Raises NasError N940 for an unknown name."""
-    if name in STRATEGIES:
+    if name in STRATEGIES or name in STRATEGIES.unusable:
         return {"kind": "a strategy", **_strategy(name)}
-    if name in EVALUATORS:
+    if name in EVALUATORS or name in EVALUATORS.unusable:
         return {"kind": "an evaluator", **_entry(name, EVALUATORS.find(name), "evaluation")}
-    known = [*STRATEGIES, *EVALUATORS]
+    known = [*STRATEGIES, *EVALUATORS, *STRATEGIES.unusable, *EVALUATORS.unusable]
     help = did_you_mean(name, known) or "`nasdsl strategies` lists them"
+    help = EVALUATORS.with_unusable(STRATEGIES.with_unusable(help))
     raise failure("N940", f"unknown strategy or evaluator `{name}`", help)
+
+
+def unusable() -> list[Diagnostic]:
+    """Warnings of the packages whose strategies or evaluators can't be had."""
+    return [*STRATEGIES.warnings, *EVALUATORS.warnings]
 
 
 def _strategy(name: str) -> dict[str, Any]:

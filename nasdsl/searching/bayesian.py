@@ -1,4 +1,4 @@
-"""Bayesian optimisation: a sampler of optuna, behind the same protocol. Registered where optuna is installed."""
+"""Bayesian optimisation: a sampler of optuna, behind the same protocol. It says so where optuna isn't installed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from nasdsl.diagnostics import failure
 from nasdsl.searching.assign import follow, within_bounds
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.replay import Replaying
 from nasdsl.searching.strategy import STRATEGIES
 from nasdsl.space.choice import Choice, Genotype
+from nasdsl.space.space import Space
 from nasdsl.training.config import Config
 from nasdsl.training.seeds import derive
 
@@ -24,6 +26,7 @@ class BayesianOptions(Config):
     startup: int = Field(default=10, ge=1, description="random genotypes before the model is asked")
 
 
+@STRATEGIES.add("bayesian")
 class Bayesian(Replaying):
     """Bayesian optimisation with the tree-structured Parzen estimator of optuna (Bergstra et al., NIPS 2011; Akiba et
     al., KDD 2019).
@@ -34,6 +37,14 @@ class Bayesian(Replaying):
     """
 
     Options: ClassVar[type[Config]] = BayesianOptions
+
+    def __init__(self, space: Space, options: Any, seed: int) -> None:
+        """Raises NasError N972 without optuna."""
+        if find_spec("optuna") is None:
+            raise failure(
+                "N972", "strategy `bayesian` needs optuna, which isn't here", "pip install 'nasdsl[bayesian]'"
+            )
+        super().__init__(space, options, seed)
 
     def reset(self) -> None:
         import optuna
@@ -89,7 +100,3 @@ class Bayesian(Replaying):
         if self.space.permits(genotype):
             return genotype
         return self.space.sample(derive(self.seed, "fallback", len(history)))
-
-
-if find_spec("optuna") is not None:
-    STRATEGIES.add("bayesian")(Bayesian)

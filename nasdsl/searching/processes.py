@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.foreign import attribute
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -73,4 +74,8 @@ def _start(work: Callable[[Any, Any], Any], shared: Callable[[], Any]) -> None:
 def _work(item: Any) -> Any:
     assert _process is not None
     work, shared = _process
-    return work(shared, item)
+    try:
+        return work(shared, item)
+    except Exception as fault:
+        attribute(fault)  # its frames stay in this process
+        raise

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Union
 
+from nasdsl.diagnostics import Diagnostic
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Parts, Shape, SpaceDim
 
@@ -230,9 +231,11 @@ def leading(parts: Parts, size: int) -> Index:
 
 
 class Catalogue(Mapping[str, Operation]):
-    """The operations that a space can name. A clash of names is an error."""
+    """The operations that a space can name. A clash of names is an error. ``unusable`` says of names that a package should
+    have brought why it didn't."""
 
     def __init__(self, operations: Sequence[Operation] = ()) -> None:
+        self.unusable: dict[str, Diagnostic] = {}
         self._operations: dict[str, Operation] = {}
         for operation in operations:
             self.add(operation)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import linecache
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nasdsl.cli import errors
 from nasdsl.diagnostics import failure
+
+
+def raising(fault: BaseException) -> Callable[[], None]:
+    """A function that raises it in a file of nasdsl."""
+    names: dict[str, Any] = {"fault": fault}
+    exec(compile("def fail(): raise fault", errors.__file__, "exec"), names)
+    found: Callable[[], None] = names["fail"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -26,10 +38,7 @@ from nasdsl.diagnostics import failure
 def test_a_failure_is_a_message(
     fault: BaseException, code: int, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
-        raise fault
-
-    assert errors.run(fail) == code
+    assert errors.run(raising(fault)) == code
     printed = capsys.readouterr()
     assert says in printed.err
     assert "Traceback" not in printed.err
@@ -41,11 +50,72 @@ def test_a_fault_of_nasdsl_can_be_looked_into(
 ) -> None:
     monkeypatch.setenv(errors.DEBUG, "1")
 
-    def fail() -> None:
-        raise ValueError("shape")
-
-    assert errors.run(fail) == 70
+    assert errors.run(raising(ValueError("shape"))) == 70
     assert "Traceback" in capsys.readouterr().err
+
+
+MINE = """\
+import json
+
+def größe(words):
+    return words["größe"] + json.loads("{")
+
+def data():
+    return größe({"größe": ""})
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            MINE,
+            """\
+mine.py:4:29: error[N990]: your `mine.py` raised JSONDecodeError: Expecting property name enclosed in double quotes: \
+line 1 column 2 (char 1)
+   4 |     return words["größe"] + json.loads("{")
+     |                             ^^^^^^^^^^^^^^^
+     = help: mend it there; NASDSL_DEBUG=1 shows the traceback
+""",
+        ),
+        (
+            "def data():\n    return open('nowhere.csv')\n",
+            """\
+mine.py:2:12: error[N990]: your `mine.py` raised FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.csv'
+   2 |     return open('nowhere.csv')
+     |            ^^^^^^^^^^^^^^^^^^^
+     = help: mend it there; NASDSL_DEBUG=1 shows the traceback
+""",
+        ),
+        (
+            "def data(:\n    pass\n",
+            """\
+mine.py:1:10: error[N990]: your `mine.py` raised SyntaxError: invalid syntax
+   1 | def data(:
+     |          ^
+     = help: mend it there; NASDSL_DEBUG=1 shows the traceback
+""",
+        ),
+    ],
+)
+def test_what_a_users_own_function_raises_is_told_as_theirs(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nasdsl.training.data import module
+
+    (tmp_path / "mine.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    assert errors.run(lambda: print(module.read("mine:data"))) == 1
+    assert capsys.readouterr().err == said
+    sys.modules.pop("mine", None)
+    # What nasdsl itself finds wrong with what they give stays ours.
+    (tmp_path / "mine.py").write_text("def data():\n    return 3\n# another length\n")
+    linecache.checkcache()
+    assert errors.run(lambda: print(module.read("mine:data"))) == 1
+    assert "error[N1013]" in capsys.readouterr().err
+    sys.modules.pop("mine", None)
 
 
 def test_an_exit_code_passes_through() -> None:

@@ -14,6 +14,7 @@ import nasdsl.operations as operations
 from nasdsl.diagnostics import NasError
 from nasdsl.operations import catalogue
 from nasdsl.operations.conv import Conv
+from nasdsl.pipeline import loads
 from nasdsl.space.operation import REQUIRED, Instance, Operation, TorchCall
 from nasdsl.space.tensor import Shape
 
@@ -141,14 +142,9 @@ def test_plugins_join(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     [
         (["swirls:Clash"], ["Clash = swirls:Clash", "`conv`", "nasdsl.operations.conv.Conv"]),
         (["swirls:Swirl", "swirls:swirl"], ["`swirl`", "swirl = swirls:swirl", ".Swirl"]),
-        (["swirls:Broken"], ["Broken = swirls:Broken", "no swirls today"]),
-        (["swirls:absent"], ["absent = swirls:absent", "can't be loaded"]),
-        (["swirls:nothing"], ["nothing = swirls:nothing", "is no operation"]),
     ],
 )
-def test_plugins_that_clash_or_fail(
-    monkeypatch: pytest.MonkeyPatch, values: list[str], words: list[str]
-) -> None:
+def test_plugins_that_clash(monkeypatch: pytest.MonkeyPatch, values: list[str], words: list[str]) -> None:
     plugged(monkeypatch, *values)
     with pytest.raises(NasError) as caught:
         catalogue()
@@ -156,3 +152,29 @@ def test_plugins_that_clash_or_fail(
     assert found.code == "N902"
     for word in words:
         assert word in found.message
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("swirls:Broken", "can't be loaded: OSError: no swirls today"),
+        ("swirls:absent", "can't be loaded: AttributeError"),
+        ("swirls:nothing", "is no operation: it gives a int"),
+    ],
+)
+def test_a_plugin_that_fails_is_told_where_its_operation_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, words: str
+) -> None:
+    plugged(monkeypatch, "swirls:Swirl", value)
+    name = value.partition(":")[2]
+    loads("space other() { input x: [3]\n return swirl(relu(x)) }")  # whoever doesn't name it isn't bothered
+    told = {}
+    for called in (name, "swril"):
+        with pytest.raises(NasError) as caught:
+            loads(f"space mine() {{ input x: [3]\n return {called}(x) }}")
+        (told[called],) = caught.value.diagnostics
+    asked, unknown = told[name], told["swril"]
+    assert asked.code == "N902" and f"the plug-in `{name} = {value}` {words}" in asked.message
+    assert asked.span is not None and asked.span.text == name
+    assert unknown.code == "N105" and unknown.help is not None
+    assert unknown.help.startswith(f"did you mean `swirl`?\nbesides, the plug-in `{name} = {value}` {words}")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from nasdsl.cli.app import app
 from nasdsl.diagnostics import Diagnostic, NasError
-from nasdsl.searching import EVALUATORS, Interrupted, SearchResult, evaluated, search, settings_for
+from nasdsl.searching import EVALUATORS, Interrupted, SearchResult, bayesian, evaluated, search, settings_for
 from nasdsl.searching.budget import within
 from nasdsl.searching.contract import compiled, small_space, small_task
 from nasdsl.searching.degenerate import degenerate
@@ -227,3 +227,15 @@ def test_a_search_warns_at_its_end() -> None:
     found = search(space, one, task=small_task(), warn=told.append)
     assert ("conv" in found.genotype.text) == (not told)
     assert all(d.code == "N964" and str(d.severity) == "warning" for d in told)
+
+
+def test_bayesian_without_optuna_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: FilePath
+) -> None:
+    monkeypatch.setattr(bayesian, "find_spec", lambda name: None)
+    with pytest.raises(NasError) as error:
+        run("bayesian", "params", folder=tmp_path / "run")
+    (diagnostic,) = error.value.diagnostics
+    assert (diagnostic.code, diagnostic.help) == ("N972", "pip install 'nasdsl[bayesian]'")
+    assert diagnostic.message == "strategy `bayesian` needs optuna, which isn't here"
+    assert not (tmp_path / "run").exists()

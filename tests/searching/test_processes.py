@@ -35,6 +35,7 @@ def waits(shared, item):
 """
 MAIN = """
 from nasdsl.diagnostics import NasError
+from nasdsl.diagnostics.foreign import of_theirs
 from nasdsl.searching.processes import in_processes
 import sys, work
 
@@ -43,6 +44,7 @@ if __name__ == "__main__":
         list(in_processes(work.fails, work.shared, range(6), 2))
     except ValueError as error:
         print(error)
+        print(of_theirs(error).diagnostics[0].span)
     try:
         list(in_processes(work.dies, work.shared, range(6), 2))
     except NasError as error:
@@ -66,7 +68,8 @@ def test_several_processes_fail_and_die(tmp_path: Path) -> None:
         [sys.executable, "main.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert result.stdout.splitlines() == ["three", "N1024"], result.stderr
+    line = WORK.splitlines().index('        raise ValueError("three")') + 1
+    assert result.stdout.splitlines() == ["three", f"work.py:{line}:9", "N1024"], result.stderr
     assert "Traceback" not in result.stderr
 
 

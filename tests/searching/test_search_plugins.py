@@ -104,7 +104,7 @@ def add_entry(site: Path, folder: Path, group: str, entry: str) -> Path:
         (
             "nasdsl.strategies",
             "dice = nasdsl_coin.strategy:Dice",
-            ["strategies"],
+            ["strategies", "dice"],
             "can't be loaded: AttributeError",
         ),
         ("nasdsl.operations", "conv = nasdsl_coin.operation:HalveValues", ["check", "quickstart"], "clashes"),
@@ -117,3 +117,37 @@ def test_a_clash_and_a_broken_package_are_messages(
     assert result.returncode == 1
     output = result.stdout + result.stderr
     assert "[N902]" in output and said in output and "Traceback" not in output
+
+
+def test_a_package_that_cannot_be_loaded_takes_nothing_from_the_others(
+    installed: Path, tmp_path: Path
+) -> None:
+    site = add_entry(installed, tmp_path, "nasdsl.strategies", "dice = nasdsl_dice:Dice")
+    why = "the plug-in `dice = nasdsl_dice:Dice` can't be loaded: ModuleNotFoundError: No module named 'nasdsl_dice'"
+    listed = nasdsl(site, tmp_path, "strategies")
+    assert listed.returncode == 0 and "coin" in listed.stdout and "dice" not in listed.stdout
+    assert listed.stderr.startswith(f"warning[N902]: {why}\n")
+    used = nasdsl(site, tmp_path, "strategies", "coin")
+    assert (used.returncode, used.stderr) == (0, "")
+    unknown = nasdsl(site, tmp_path, "search", "quickstart", "--task", "digits", "--strategy", "dicee")
+    assert unknown.returncode == 1
+    assert "error[N940]: unknown strategy `dicee`" in unknown.stderr
+    assert f"did you mean `dice`?\n             besides, {why}" in unknown.stderr
+
+
+def test_a_fault_of_a_package_is_told_as_its_own(installed: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "site"
+    shutil.copytree(installed, copied)
+    file = copied / "nasdsl_coin" / "strategy.py"
+    line = "        seed = derive(self.seed, "
+    text = file.read_text()
+    assert line in text
+    file.write_text(text.replace(line, f'        raise ValueError("my bug")\n{line}'))
+    (tmp_path / "mine.nas").write_text(SPACE)
+    arguments = ["search", "mine.nas", "--task", "stripes", "--strategy", "coin", "--evaluator", "brevity"]
+    result = nasdsl(copied, tmp_path, *arguments)
+    number = file.read_text().splitlines().index('        raise ValueError("my bug")') + 1
+    assert result.returncode == 1
+    assert result.stderr.startswith(
+        f"site/nasdsl_coin/strategy.py:{number}:9: error[N990]: the plug-in `nasdsl-coin` raised ValueError: my bug\n"
+    )

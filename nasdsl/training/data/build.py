@@ -142,12 +142,11 @@ def named(task: str | None, path: str | None) -> dict[str, str]:
         return {"path": path}
     if task in KINDS:
         return {"path": path, "kind": task}
-    if task in TASKS:
+    if task in TASKS or task in TASKS.unusable:
         raise failure("N918", f"task `{task}` brings its own data", "leave out `--task` or `--data`")
     known = [*KINDS, *TASKS]
-    raise failure(
-        "N910", f"unknown task `{task}`", did_you_mean(task, known) or f"kinds of data: {', '.join(KINDS)}"
-    )
+    help = did_you_mean(task, known) or f"kinds of data: {', '.join(KINDS)}"
+    raise failure("N910", f"unknown task `{task}`", TASKS.with_unusable(help))
 
 
 def _absolute(path: str) -> str:
