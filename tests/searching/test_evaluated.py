@@ -203,7 +203,14 @@ def test_winners_that_ignore_their_input_or_learn_nothing_are_warned_about() -> 
     cut = degenerate(space, Genotype({a: "conv", b: "none", c: "none"}))
     assert cut is not None and cut.code == "N964" and "doesn't depend on its input" in cut.message
     skips = degenerate(space, Genotype({a: "skip", b: "skip", c: "none"}))
-    assert skips is not None and skips.code == "N964" and "has weights" in skips.message
+    assert (
+        skips is not None
+        and skips.code == "N964"
+        and skips.message
+        == (
+            f"the winner has none of the operations with weights that could be chosen: `{a}` is skip, `{b}` is skip, `{c}` is none"
+        )
+    )
     assert "differentiable" not in str(skips.help)
     learned = degenerate(space, Genotype({a: "skip", b: "skip", c: "none"}), by_gradient=True)
     assert learned is not None and "differentiable" in str(learned.help)
@@ -212,6 +219,21 @@ def test_winners_that_ignore_their_input_or_learn_nothing_are_warned_about() -> 
     numbers = small_space("numbers")  # nothing to leave out
     assert all(degenerate(numbers, g) is None for g in numbers.sample(0, 6))
     assert degenerate(fixture.space(), fixture.genotype((1, 1, 1))) is None
+
+
+def test_weights_that_are_chosen_otherwise_are_no_degenerate_winner() -> None:
+    text = (
+        "space s() {\n  input x: [4, 5, 5]\n  width = 4 | 8\n  y = x -> conv(width, kernel = %s)\n"
+        "  layer = skip: y + y | conv: y -> conv(kernel = 3)\n  return layer -> relu -> global_avgpool -> linear(3)\n}\n"
+    )
+    fixed, elastic = compiled(text % "3"), compiled(text % "3|5")
+    taken = {"width": "8", "layer": "skip"}
+    warning = degenerate(fixed, fixed.genotype(taken))
+    # The width of what is always there is chosen, and the message says nothing else of it.
+    assert warning is not None and warning.message.endswith("that could be chosen: `layer` is skip")
+    kernel = next(choice.name for choice in elastic.choices if choice.name not in taken)
+    assert all(degenerate(elastic, elastic.genotype({**taken, kernel: k})) is None for k in ("3", "5"))
+    assert degenerate(fixed, fixed.genotype({**taken, "layer": "conv"})) is None
 
 
 def test_a_search_warns_at_its_end() -> None:
