@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What a run came to: the space that was searched, how, and the genotype that won."""
+class Searched:
+    """What a run searches, and how."""
 
     space: SpaceReference
     settings: SearchSettings
+
+
+@dataclass(frozen=True)
+class Finished(Searched):
+    """What a run came to: the space that was searched, how, and the genotype that won."""
+
     genotype: Mapping[str, Any]
 
 
@@ -41,17 +47,27 @@ def read_settings(run: Path) -> SearchSettings:
     )
 
 
-def read_run(run: Path, limits: Limits) -> Finished:
-    """What a run's folder holds. Raises NasError N937 where it is none, or has no winner yet."""
+def read_search(run: Path, limits: Limits) -> Searched:
+    """What a run's folder says of its search, which may go on. Raises NasError N937 where it is none."""
     settings = read_settings(run)
+    return Searched(reference(run, settings.space, settings.parameters, limits), settings)
+
+
+def read_winner(run: Path) -> Mapping[str, Any]:
+    """The genotype that won. Raises NasError N937 where there is none yet."""
     if not (run / "genotype.json").is_file():
         raise failure(
             "N937",
             f"the search in `{run}` has no winner yet",
             "give the command that began it again: it goes on",
         )
-    space = reference(run, settings.space, settings.parameters, limits)
-    return Finished(space, settings, read_genotype(str(run / "genotype.json")))
+    return read_genotype(str(run / "genotype.json"))
+
+
+def read_run(run: Path, limits: Limits) -> Finished:
+    """What a run's folder holds. Raises NasError N937 where it is none, or has no winner yet."""
+    settings, winner = read_settings(run), read_winner(run)
+    return Finished(reference(run, settings.space, settings.parameters, limits), settings, winner)
 
 
 def read_ranked(run: Path) -> list[Mapping[str, Any]]:

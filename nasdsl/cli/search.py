@@ -171,9 +171,9 @@ def command(
         raise KeyboardInterrupt(str(stopped)) from None
     if result.folder is not None:  # else another process of this run has it
         if (folder / "pareto.json").is_file():
-            from nasdsl.report.pareto import plot
+            from nasdsl.report.pareto import lines
 
-            print(f"the front: {plot(folder / 'pareto.json')}")
+            print("\n".join(lines(folder)))
         print(f"the run is in {folder}; next: nasdsl train {folder}")
 
 

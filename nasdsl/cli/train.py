@@ -38,7 +38,7 @@ def command(
         str,
         typer.Argument(
             metavar="RUN|FILE",
-            help="A run's folder, whose winner is trained, or a .nas file.",
+            help="A run's folder, whose winner is trained unless -g says which, or a .nas file.",
             show_default=False,
         ),
     ],
@@ -48,7 +48,7 @@ def command(
             "-g",
             "--genotype",
             metavar="JSON",
-            help="The architecture of a .nas file: JSON, or a file that holds it.",
+            help="An architecture of the run's space, or of the .nas file: JSON, or a file that holds it.",
             show_default=False,
         ),
     ] = None,
@@ -109,6 +109,7 @@ def command(
 
         nasdsl train runs/quickstart-digits-gdas-0
         nasdsl train runs/mine --top 8 --seeds 3 --workers 4
+        nasdsl train runs/mine -g "$(sed -n 2p runs/mine/front.jsonl)" -o runs/mine-2
         nasdsl train runs/darts --recipe darts_cifar10 --set layers=20 --set width=36 --budget 10h
         nasdsl train quickstart -g "$(nasdsl sample quickstart --seed 3)" -c lr=0.05
     """
@@ -119,13 +120,13 @@ def command(
     options.use_threads(threads)
     run = Path(what) if Path(what).is_dir() else None
     if run is not None:
-        if genotype or space_name:
+        if space_name:
+            raise failure("N984", f"`{what}` is a run: its space is that of the run", "leave --space out")
+        if genotype is not None and top > 1:
             raise failure(
-                "N984",
-                f"`{what}` is a run: its space and genotype are those of the run",
-                "leave -g and --space out",
+                "N984", "--top trains the best that the run scored, and -g one architecture", "leave one out"
             )
-        asked = _of_run(context, run, weights, top, settings, config, limits)
+        asked = _of_run(context, run, genotype, weights, top, settings, config, limits)
     else:
         if weights is Weights.INHERITED or top > 1:
             raise failure(
@@ -184,21 +185,27 @@ class Asked:
 def _of_run(
     context: typer.Context,
     run: Path,
+    genotype: str | None,
     weights: Weights,
     top: int,
     settings: list[str] | None,
     config: list[str] | None,
     limits: list[str] | None,
 ) -> Asked:
-    """The winner of a run and the best after it, ``top`` in all where it has so many."""
-    from nasdsl.cli import finished
+    """The winner of a run and the best after it, ``top`` in all where it has so many; or a ``genotype`` of its space, for
+    which the search need not have ended."""
+    from nasdsl.cli import finished, networks
 
-    found = finished.read_run(run, options.limits(limits))
+    found = finished.read_search(run, options.limits(limits))
     changed = options.parameters(settings)
     reference = found.space.with_parameters(changed)
+    if genotype is None:
+        winner = finished.read_winner(run)
+        ranked = [winner, *(g for g in finished.read_ranked(run) if g != winner)]
+    else:
+        ranked = [networks.read_genotype(genotype)]
     space = reference.load()
     _can_inherit(weights, bool(changed))
-    ranked = [found.genotype, *(g for g in finished.read_ranked(run) if g != found.genotype)]
     genotypes = [space.genotype(entries) for entries in ranked[:top]]
     task = configuration.task_of(context, config, found.settings.task, found.settings.data)
     return Asked(reference, space, genotypes, task, found.settings.training)

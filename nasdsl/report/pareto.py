@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def read_front(path: Path) -> StoredFront:
 def said(front: StoredFront) -> str:
     """The hypervolume with its box, as it stands over a picture."""
     return f"hypervolume {front.hypervolume:.4f}" + (f" of {front.box}" if front.box else "")
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """What is told of the front of a finished run, whose picture is drawn: where it is, and which of it won."""
+    front, picture = read_front(folder / "pareto.json"), plot(folder / "pareto.json")
+    cloud = front.clouds[0]
+    yield f"the front: {len(cloud.front)} of the {len(cloud.trials)} that were scored, in {picture}"
+    yield (
+        f"the winner is the one of the best {cloud.y}, whatever it costs; the cheapest is trained by "
+        f'nasdsl train {folder} -g "$(sed -n 1p {folder}/front.jsonl)"'
+    )
 
 
 def plot(path: Path) -> Path:

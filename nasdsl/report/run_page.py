@@ -93,9 +93,10 @@ def facts(run: RunLog, space: Space) -> dict[str, str]:
         found["with the shared weights"] = f"{figure(end['metric'])} (loss {figure(end['loss'])})"
     test = (run.trained or {}).get("test")
     if isinstance(test, Mapping) and "metric" in test:
-        found["trained from scratch"] = (
-            f"{figure(test['metric'])} on {test.get('examples')} held-out examples"
-        )
+        whose = "trained from scratch"
+        if end is not None and (run.trained or {}).get("genotype", end["genotype"]) != end["genotype"]:
+            whose = "another architecture, trained from scratch"
+        found[whose] = f"{figure(test['metric'])} on {test.get('examples')} held-out examples"
     return found
 
 

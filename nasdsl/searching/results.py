@@ -6,6 +6,7 @@
 ``report.md``       what came out, on a page
 ``pareto.json``     where there are costs among the objectives, the front, its hypervolume in which box, and all points
 ``pareto.csv``      the points, those of the front marked
+``front.jsonl``     the genotypes of the front, one JSON object a line, by the first cost: for ``nasdsl train -g``
 =================== ==========================================================================
 """
 
@@ -35,3 +36,5 @@ def write_results(
         front = front_of(space, history, costs, metric)
         journal.write("pareto.json", json.dumps(front.as_json(), indent=2, ensure_ascii=False) + "\n")
         journal.write("pareto.csv", front.as_csv())
+        genotypes = [json.dumps(dict(trial.genotype), ensure_ascii=False) + "\n" for trial in front.trials]
+        journal.write("front.jsonl", "".join(genotypes))

@@ -271,6 +271,55 @@ def test_a_run_keeps_all_but_its_trained_network(there: Path) -> None:
     assert after.items() >= before.items()
 
 
+def test_any_architecture_of_a_run_is_trained_as_the_run_says(there: Path) -> None:
+    winner = read("run/genotype.json")
+    space = pipeline.load("tiny.nas")
+    other = next(dict(g) for g in space.sample(0, 20) if dict(g) != winner)
+    done("train", "run", "-g", json.dumps(other), "-c", "epochs=1", "-o", "chosen")
+    told = read("chosen/network.json")
+    assert told["genotype"] == other and told["task"] == "digits" and "test" in told
+    # As the winner is: the same data, and the recipe of the run.
+    done("train", "run", "-c", "epochs=1", "-o", "won")
+    won = read("won/network.json")
+    same = ("space", "parameters", "task", "data", "recipe", "seed")
+    assert won["genotype"] == winner and {k: told[k] for k in same} == {k: won[k] for k in same}
+    # From the shared weights, and while the search still goes on.
+    shutil.copytree("run", "going")
+    Path("going/genotype.json").unlink()
+    done("train", "going", "-g", json.dumps(other), "-c", "epochs=1")
+    assert same_weights(there / "going/network", there / "chosen")
+    code, _, err = nasdsl("train", "going", "-c", "epochs=1")
+    assert code == 1 and "N937" in err and "no winner yet" in err
+    code, _, err = nasdsl("train", "run", "-g", '{"edge": "skip"}')
+    assert code == 1 and "N80" in err
+
+
+def test_a_point_of_a_front_is_trained_by_its_genotype(there: Path) -> None:
+    given = (
+        "search",
+        "tiny.nas",
+        "--strategy",
+        "random_search",
+        "--evaluator",
+        "synflow",
+        "--evaluations",
+        6,
+    )
+    out = done(*given, "--objective", "accuracy,params", "-o", "front")
+    front = read("front/pareto.json")["front"]
+    lines = [json.loads(line) for line in Path("front/front.jsonl").read_text().splitlines()]
+    assert lines == [point["genotype"] for point in front] and len(lines) > 1
+    told = read("front/pareto.json")
+    assert f"the front: {len(lines)} of the {len(told['trials'])} that were scored" in out
+    assert f"the winner is the one of the best {told['metric']}, whatever it costs" in out
+    best = max(front, key=lambda point: point["accuracy"])
+    assert read("front/genotype.json") == best["genotype"] != lines[0]
+    done("train", "front", "-g", json.dumps(lines[0]), "-c", "epochs=1")
+    assert read("front/network/network.json")["genotype"] == lines[0]
+    done("report", "front")
+    assert "another architecture, trained from scratch" in Path("front/report.html").read_text()
+
+
 def test_a_budget_becomes_epochs_once(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = (
         "train",
@@ -321,7 +370,7 @@ def test_what_only_a_run_has(there: Path) -> None:
     for given in (("--top", 2), ("--weights", "inherited")):
         code, _, err = nasdsl("train", "tiny.nas", *given)
         assert code == 1 and "N984" in err
-    code, _, err = nasdsl("train", "run", "-g", "{}")
+    code, _, err = nasdsl("train", "run", "-g", "{}", "--top", 2)
     assert code == 1 and "N984" in err
 
 
