@@ -30,6 +30,7 @@ from torch import Tensor
 from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
 from nasdsl.searching.belonging import belonging, check_belonging, entries_of
+from nasdsl.searching.kept_space import is_kept
 from nasdsl.searching.settings import CHANGEABLE, SearchSettings
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_durably, write_json
@@ -86,7 +87,8 @@ class Run:
         run = Run(folder, lock, belonging(settings, space), warn)
         try:
             if (folder / "config.toml").exists():
-                run._compare(config, sources)
+                run._compare(config)
+                run._compare_space(sources, space, settings)
             else:
                 run._begin(config, sources)
             run._versions(versions(device) | {"ranks": ranks, "seed": settings.seed})
@@ -102,7 +104,7 @@ class Run:
         # Last, for it says that the folder is a run's.
         write_durably(self.folder / "config.toml", config.encode())
 
-    def _compare(self, config: str, sources: Mapping[str, str]) -> None:
+    def _compare(self, config: str) -> None:
         there = (self.folder / "config.toml").read_text(encoding="utf-8")
         if there != config:
             old, new = entries_of(there), entries_of(config)
@@ -119,14 +121,19 @@ class Run:
                 f"`{self.folder}` holds a run of another configuration: {words}{more}",
                 "name another folder, or remove that one",
             )
-        for name, text in sources.items():
-            kept = self.folder / "space" / name
-            if not kept.exists() or kept.read_text(encoding="utf-8") != text:
-                raise failure(
-                    "N930",
-                    f"`{self.folder}` holds a run of another space: `{name}` has changed",
-                    "name another folder, or remove that one",
-                )
+
+    def _compare_space(self, sources: Mapping[str, str], space: Space, settings: SearchSettings) -> None:
+        """Texts that say the same otherwise, with other comments for example, are of the same space."""
+        there = self.folder / "space"
+        changed = [name for name, text in sources.items() if _text_of(there / name) != text]
+        texts = [name for name in changed if name.endswith(".nas")]
+        if len(texts) < len(changed) or (texts and not is_kept(there, space, settings)):
+            name = next((name for name in changed if name not in texts), changed[0])
+            raise failure(
+                "N930",
+                f"`{self.folder}` holds a run of another space: `{name}` has changed",
+                f"name another folder, or remove that one; `nasdsl diff` compares with the text in {there}",
+            )
 
     def _versions(self, now: Mapping[str, Any]) -> None:
         path = self.folder / "versions.json"
@@ -221,6 +228,10 @@ class Run:
 
     def __exit__(self, *details: object) -> None:
         self.close()
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def source_files(space: Space) -> dict[str, str]:

@@ -31,6 +31,14 @@ def write(space: Space) -> str:
     return json.dumps(_Writer(space).document(), ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
+def identity(space: Space) -> str:
+    """What a space is, as text: what :func:`write` writes, without sources, places in them and their comments.
+
+    Spaces of the same identity are built, drawn from and searched alike, bit for bit.
+    """
+    return json.dumps(_Identity(space).document(), ensure_ascii=False, separators=(",", ":"))
+
+
 def read(text: str, catalogue: Catalogue, kind: type[AnySpace] = Space, path: str = "<json>") -> AnySpace:  # type: ignore[assignment]
     """The space that :func:`write` wrote. Raises NasError (N810) for another file or another version."""
     try:
@@ -187,6 +195,19 @@ class _Writer:
                 for parts in type.parts
             ]
         return entry
+
+
+class _Identity(_Writer):
+    """Leaves out how the space was written down."""
+
+    def document(self) -> dict[str, Any]:
+        return {**super().document(), "sources": {}}
+
+    def span(self, span: Span | None) -> Any:
+        return None
+
+    def scope(self, scope: Scope) -> dict[str, Any]:
+        return {**super().scope(scope), "doc": None}
 
 
 class _Reader:

@@ -141,6 +141,43 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert events(tmp_path / "parts") == events(tmp_path / "whole")
 
 
+def test_comments_and_layout_of_the_text_do_not_make_it_another_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was stopped goes on, bit for bit, with the constraint that it has; a change of the space is refused."""
+    text = (resources.spaces() / "quickstart.nas").read_text()
+    library, first = tmp_path / "first" / "edges.nas", tmp_path / "first" / "mine.nas"
+    library.parent.mkdir()
+    at, end = text.index("  op edge"), text.index("  cell normal")
+    library.write_text(text[at:end])
+    first.write_text('from "edges.nas" import edge\n' + text[:at] + text[end:])
+    chosen = settings("gdas", 'constraints=["params <= 60K"]')
+    expected = search(load(first), chosen, task=task(), folder=tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stop_after(patched, Steps, "weight_step", 5)
+        with pytest.raises(Interrupted):
+            search(load(first), chosen, task=task(), folder=tmp_path / "parts")
+    # Another comment, another layout, another name of the file, and no import any more.
+    second = tmp_path / "second.nas"
+    second.write_text(
+        "# Mine.\n" + text.replace("    b = edge(a)\n", "    ## The first.\n    b=edge( a )  # b\n\n")
+    )
+    for old, new in (
+        ("16 | 24", "8 | 24"),
+        ("conv(kernel = 1)", "conv(kernel = 5)"),
+        ("-> relu ->", "-> gelu ->"),
+    ):
+        other = tmp_path / "other.nas"
+        assert old in text
+        other.write_text(text.replace(old, new))
+        with pytest.raises(NasError, match=r"N930.*another space: `other\.nas` has changed"):
+            search(load(other), chosen, task=task(), folder=tmp_path / "parts")
+    found = search(load(second), chosen, task=task(), folder=tmp_path / "parts")
+    same(found, expected)
+    assert events(tmp_path / "parts") == events(tmp_path / "whole")
+    assert not (tmp_path / "parts" / "space" / "second.nas").exists()
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +282,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     sizes = {"width": 4, "cells": 5, "channels": 3, "size": 32, "classes": 10}
     assert about(wider, quick, task()).parameters == sizes
     source = tmp_path / "run" / "space" / "quickstart.nas"
-    source.write_text(source.read_text() + "# changed\n")
+    source.write_text(source.read_text().replace("conv(kernel = 3)", "conv(kernel = 5)"))
     with pytest.raises(NasError) as error:
         search(space(), quick, task=task(), folder=tmp_path / "run")
     assert "another space" in error.value.diagnostics[0].message

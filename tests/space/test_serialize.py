@@ -9,7 +9,7 @@ import pytest
 from nasdsl import pipeline, resources
 from nasdsl.diagnostics import NasError
 from nasdsl.operations import catalogue
-from nasdsl.space.serialize import read, write
+from nasdsl.space.serialize import identity, read, write
 
 SPACES = sorted(path.stem for path in resources.spaces().glob("*.nas"))
 
@@ -27,6 +27,17 @@ def test_reads_back_to_the_same_space(name: str) -> None:
         assert [s.shape for s in again.architecture(genotype).steps] == [
             s.shape for s in space.architecture(genotype).steps
         ]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_identity_leaves_out_how_it_is_written(name: str) -> None:
+    path = resources.spaces() / f"{name}.nas"
+    space, text = pipeline.load(path), path.read_text()
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    spread = "\n\n".join(line.split("  #")[0] for line in lines)
+    assert identity(pipeline.loads(f"# Another.\n{spread}\n")) == identity(space)
+    wider = space.parameters | {"classes" if "classes" in space.parameters else "vocab": 7}
+    assert identity(pipeline.load(path, **wider)) != identity(space)
 
 
 @pytest.mark.parametrize(
