@@ -8,29 +8,35 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nasdsl.diagnostics.quantities import grouped
+from nasdsl.diagnostics.quantities import grouped, short
+from nasdsl.searching.differences import Behind
 
 if TYPE_CHECKING:
     from nasdsl.searching.bench import Bench, Summary
     from nasdsl.searching.bench_supernet import Outcome, SupernetBench
 
 
+BEHIND = "behind the best"
+BEHIND_MEANS = f"{BEHIND}: what the mean lacks, and its 95 % interval; one that holds 0 shows no difference"
+
+
 def as_text(found: Bench) -> str:
     """The table, the best mean first."""
-    wide = max(len("strategy"), *(len(s.strategy) for s in found.summaries))
+    behind = found.behind
+    rows = [["strategy", "mean ± sd", *([BEHIND] if behind else []), "regret", "optimum", "evaluations"]]
+    for s in sorted(found.summaries, key=lambda s: -s.mean):
+        told = f"{s.mean:.2f} ± {s.deviation:.2f}" if s.seeds > 1 else f"{s.mean:.2f}"
+        lacks = [_lacks(behind.get(s.strategy), 2)] if behind else []
+        reached = f"{100 * s.found:.0f} %"
+        rows.append([s.strategy, told, *lacks, f"{s.regret:.2f}", reached, f"{s.evaluations:.1f}"])
     lines = [
         f"{found.space} on {found.table}: {grouped(str(found.architectures))} architectures, "
         f"{found.evaluations} evaluations, {_counted(found.seeds, 'seed')}",
         f"searched by {found.search_column}, reported {found.report_column} (optimum {found.optimum:.2f})",
+        *([BEHIND_MEANS] if behind else []),
         "",
-        f"{'strategy':<{wide}}  {'mean ± sd':>14}  {'regret':>7}  {'optimum':>8}  {'evaluations':>11}",
+        *_aligned(rows),
     ]
-    for s in sorted(found.summaries, key=lambda s: -s.mean):
-        told = f"{s.mean:.2f} ± {s.deviation:.2f}" if s.seeds > 1 else f"{s.mean:.2f}"
-        lines.append(
-            f"{s.strategy:<{wide}}  {told:>14}  {s.regret:>7.2f}  "
-            f"{f'{100 * s.found:.0f} %':>8}  {s.evaluations:>11.1f}"
-        )
     lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]
     return "\n".join(lines) + "\n"
 
@@ -50,9 +56,14 @@ def supernets_as_text(found: SupernetBench) -> str:
     order = sorted(names, key=lambda name: -statistics.fmean(columns[0].values(names[name]) or [-math.inf]))
     rows = [["strategy", *(column.title for column in columns)]]
     rows += [[name, *(column.cell(names[name]) for column in columns)] for name in order]
+    behind = found.behind
+    if behind and columns[0].field == found.told:
+        rows[0].insert(2, BEHIND)
+        for row in rows[1:]:
+            row.insert(2, _lacks(behind.get(row[0]), columns[0].digits))
     if found.ceiling is not None:
         between = {"tau, all": found.ceiling.all, "better half": found.ceiling.better_half}
-        known = (between.get(column.title) for column in columns)
+        known = (between.get(title) for title in rows[0][1:])
         rows.append(["two trainings", *("" if tau is None else f"{tau:.2f}" for tau in known)])
     lines = [*_legend(found), "", *_aligned(rows), ""]
     lines.append(f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}")
@@ -73,6 +84,8 @@ def _legend(found: SupernetBench) -> Iterator[str]:
         )
     if _tells_nothing_else(found):
         yield f"shared: {found.metric} of the winner with the shared weights, on the held-out half"
+    if found.behind and not (found.architectures and found.told == "shared"):
+        yield BEHIND_MEANS
     if found.architectures:
         yield (
             f"tau: Kendall's tau-b of the shared weights' {found.metric} with that of "
@@ -92,13 +105,17 @@ class _Column:
     title: str
     digits: int
     of: Callable[[Outcome], float]
+    field: str = ""
     spread: bool = True
+    is_size: bool = False
 
     def values(self, outcomes: Sequence[Outcome]) -> list[float]:
         return [value for value in map(self.of, outcomes) if not math.isnan(value)]
 
     def cell(self, outcomes: Sequence[Outcome]) -> str:
         values = self.values(outcomes)
+        if self.is_size and values:
+            return short(statistics.fmean(values))
         if not self.spread and values:
             return f"{statistics.fmean(values):.{self.digits}f}"
         return _spread(values, self.digits)
@@ -106,14 +123,16 @@ class _Column:
 
 def _columns(found: SupernetBench) -> Iterator[_Column]:
     if found.listing is not None:
-        yield _Column("listed", 2, lambda o: o.listed)
+        yield _Column("listed", 2, lambda o: o.listed, "listed")
     if found.retrained:
-        yield _Column("winner", 4, lambda o: o.test)
+        yield _Column("winner", 4, lambda o: o.test, "test")
     if found.architectures:
         yield _Column("tau, all", 2, lambda o: math.nan if o.ranking is None else o.ranking.all)
         yield _Column("better half", 2, lambda o: math.nan if o.ranking is None else o.ranking.better_half)
     if _tells_nothing_else(found):
-        yield _Column("shared", 4, lambda o: o.shared)
+        yield _Column("shared", 4, lambda o: o.shared, "shared")
+    yield _Column("params", 0, lambda o: o.params, spread=False, is_size=True)
+    yield _Column("FLOPs", 0, lambda o: o.flops, spread=False, is_size=True)
     yield _Column("CPU s" if found.device == "cpu" else "s", 0, lambda o: o.seconds, spread=False)
 
 
@@ -126,6 +145,16 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _lacks(behind: Behind | None, digits: int) -> str:
+    """
+    >>> _lacks(Behind(0.031, -0.012, 0.074), 2)
+    '0.03 (-0.01 to 0.07)'
+    """
+    if behind is None:
+        return ""
+    return f"{behind.difference:.{digits}f} ({behind.low:.{digits}f} to {behind.high:.{digits}f})"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from nasdsl.diagnostics import failure
 from nasdsl.operations import catalogue
+from nasdsl.searching.differences import Behind, behind_the_best
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.processes import cores, in_processes
 from nasdsl.searching.strategy import (
@@ -80,8 +81,19 @@ class Bench:
     seconds: float
     workers: int
 
+    @property
+    def behind(self) -> dict[str, Behind]:
+        """How far each strategy is behind the best, by its name."""
+        return behind_the_best(
+            {
+                s.strategy: [o.report for o in self.outcomes if o.strategy == s.strategy]
+                for s in self.summaries
+            }
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For machines; every search with its winner, and the curves."""
+        behind = self.behind
         return {
             "space": self.space, "table": self.table, "architectures": self.architectures,
             "search_column": self.search_column, "report_column": self.report_column,
@@ -91,6 +103,7 @@ class Bench:
                 s.strategy: {
                     "mean": round(s.mean, 4), "deviation": round(s.deviation, 4), "regret": round(s.regret, 4),
                     "search": round(s.search, 4), "found": s.found, "evaluations": s.evaluations,
+                    "behind": vars(behind[s.strategy]) if s.strategy in behind else None,
                     "mean_curve": [round(v, 4) for v in s.mean_curve],
                     "deviation_curve": [round(v, 4) for v in s.deviation_curve],
                     "winners": [

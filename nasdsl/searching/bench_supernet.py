@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasdsl.operations import catalogue
+from nasdsl.searching.differences import Behind, behind_the_best
 from nasdsl.searching.interrupt import stopping
 from nasdsl.searching.journal import Unkept
 from nasdsl.searching.processes import cores, in_processes
@@ -55,7 +56,7 @@ class Listing:
 class Outcome:
     """One search. ``shared`` is the winner's metric with the shared weights on the held-out half, ``test`` that of the
     winner trained from scratch on the test part (nan where it wasn't), ``listed`` what a table says of it (nan without
-    one); ``ranking`` how the shared weights order the architectures of the truth, None without one; ``seconds`` of the
+    one); ``params`` and ``flops`` are the winner's; ``ranking`` how the shared weights order the architectures of the truth, None without one; ``seconds`` of the
     search alone: of processor time, or by the clock where it ran on a GPU."""
 
     strategy: str
@@ -64,6 +65,8 @@ class Outcome:
     shared: float
     test: float
     listed: float
+    params: int
+    flops: int
     ranking: Agreement | None
     seconds: float
 
@@ -93,6 +96,19 @@ class SupernetBench:
         return list(dict.fromkeys(o.strategy for o in self.outcomes))
 
     @property
+    def told(self) -> str:
+        """The field of an outcome by which strategies are compared."""
+        if self.listing is not None:
+            return "listed"
+        return "test" if self.retrained else "shared"
+
+    @property
+    def behind(self) -> dict[str, Behind]:
+        """How far each strategy is behind the best, by its name."""
+        found = {name: [getattr(o, self.told) for o in self.of(name)] for name in self.strategies}
+        return behind_the_best({name: [v for v in vs if not math.isnan(v)] for name, vs in found.items()})
+
+    @property
     def retrained(self) -> bool:
         """Whether winners were trained from scratch."""
         return any(not math.isnan(o.test) for o in self.outcomes)
@@ -104,6 +120,7 @@ class SupernetBench:
             "seeds": self.seeds, "device": self.device, "architectures": self.architectures,
             "listing": None if self.listing is None else
             {"table": self.listing.table, "column": self.listing.column, "optimum": self.listing.optimum},
+            "compared_by": self.told, "behind": {name: vars(one) for name, one in self.behind.items()},
             "ceiling": vars(self.ceiling) if self.ceiling is not None else None,
             "seconds": round(self.seconds, 1), "workers": self.workers,
             "searches": [
@@ -208,6 +225,7 @@ def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
         )  # fmt: skip
         test = evaluate(network, task.test, task.objective).metric
     listed = math.nan if about.listing is None else about.listing.values.get(found.genotype.text, math.nan)
+    size = space.measure(found.genotype)
     return Outcome(
         settings.strategy,
         settings.seed,
@@ -215,6 +233,8 @@ def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
         found.best.metric,
         test,
         listed,
+        size.params,
+        size.flops,
         ranking,
         seconds,
     )

@@ -8,8 +8,10 @@ import xml.etree.ElementTree as ET
 from functools import cache
 from itertools import product
 from pathlib import Path
+from statistics import fmean as mean
 
 import pytest
+from scipy.stats import ttest_ind
 from typer.testing import CliRunner
 
 from nasdsl.cli.app import app
@@ -18,6 +20,7 @@ from nasdsl.pipeline import load, loads
 from nasdsl.report.benchmarks import as_svg, as_text
 from nasdsl.resources import spaces
 from nasdsl.searching.bench import bench
+from nasdsl.searching.differences import Behind, behind_the_best
 from nasdsl.searching.objectives import constrained
 from nasdsl.searching.strategy import without_supernet
 from nasdsl.searching.table import Table, read_table
@@ -146,6 +149,40 @@ def test_the_report_column_is_that_of_the_best_by_the_other_and_processes_change
     for summary in one.summaries:
         assert f"{summary.strategy}: {summary.mean:.2f} ± {summary.deviation:.2f}" in drawn
     assert f"optimum: {table.optimum:.2f}" in drawn
+
+
+def test_how_far_a_mean_is_behind_the_best_has_welchs_interval() -> None:
+    values = {
+        "worse": [0.71, 0.64, 0.69, 0.7],
+        "best": [0.9, 0.8, 0.95],
+        "close": [0.87, 0.8, 0.93, 0.85, 0.9],
+        "one seed": [0.3],
+        "none": [],
+    }
+    found = behind_the_best(values)
+    assert found.keys() == {"worse", "close"}
+    for name, one in found.items():
+        welch = ttest_ind(values["best"], values[name], equal_var=False)
+        assert (one.low, one.high) == pytest.approx(tuple(welch.confidence_interval(0.95)), abs=1e-12)
+        assert one.difference == pytest.approx(mean(values["best"]) - mean(values[name]))
+        assert one.is_shown == (welch.pvalue < 0.05)
+    assert found["worse"].is_shown and not found["close"].is_shown
+    assert behind_the_best({"a": [1.0, 1.0], "b": [0.5, 0.5]})["b"] == Behind(0.5, 0.5, 0.5)
+
+
+def test_a_table_tells_how_far_strategies_are_behind(tmp_path: Path) -> None:
+    found = bench(
+        few(), read_table(plain(tmp_path), few()), ["random_search", "local_search"], evaluations=6, seeds=5
+    )
+    best, other = sorted(found.summaries, key=lambda s: -s.mean)
+    one = found.behind[other.strategy]
+    assert f"{one.difference:.2f} ({one.low:.2f} to {one.high:.2f})" in as_text(found)
+    told = found.as_json()["strategies"]
+    assert told[best.strategy]["behind"] is None and told[other.strategy]["behind"]["low"] == one.low
+    alone = bench(
+        few(), read_table(plain(tmp_path), few()), ["random_search", "local_search"], evaluations=6, seeds=1
+    )
+    assert alone.behind == {} and "behind" not in as_text(alone)
 
 
 def test_rows_that_a_constraint_leaves_out_are_passed_over(tmp_path: Path) -> None:
