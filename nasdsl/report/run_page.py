@@ -14,6 +14,7 @@ from nasdsl.report import charts
 from nasdsl.report.pareto import read_front, said
 from nasdsl.report.progress import genotype_text
 from nasdsl.report.run_log import RunLog
+from nasdsl.space.marginals import Marginal, Scored, by_share, comparable, marginals, means
 
 if TYPE_CHECKING:
     from nasdsl.space.space import Space
@@ -45,6 +46,7 @@ def run_page(run: RunLog, space: Space) -> str:
     )
     environment.filters["number"] = grouped
     environment.filters["figure"] = figure
+    environment.filters["means"] = means
     return environment.get_template("run.html").render(
         run=run,
         title=f"{run.config.get('space')}, {run.config.get('strategy')} on {run.config.get('task')}",
@@ -53,6 +55,8 @@ def run_page(run: RunLog, space: Space) -> str:
         drawing=drawing(run, space),
         curves=curves(run),
         choices=choices(run, space),
+        mattered=mattered(run, space),
+        scored=len(comparable(scored(run))),
         fronts=fronts(run),
         trials=trials(run),
         config=flat(run.config),
@@ -114,6 +118,40 @@ def winner(run: RunLog, space: Space) -> list[tuple[str, str, str]]:
         shares = [probabilities[name][known.index(label)] for label in labels if name in probabilities]
         rows.append((name, ", ".join(labels), ", ".join(f"{share:.2f}" for share in shares)))
     return rows
+
+
+def scored(run: RunLog) -> list[Scored]:
+    """The architectures that the run scored, with their scores."""
+    return [
+        Scored(event["genotype"], float(event["metric"]), int(event.get("budget", 0)))
+        for event in run.of("trial")
+        if isinstance(event.get("metric"), (int, float))
+    ]
+
+
+def mattered(run: RunLog, space: Space) -> list[Marginal]:
+    """The choices by how much they mattered among what was scored; none, where too few were to say of any."""
+    found = by_share(marginals(space.choices, scored(run)))
+    return [marginal for marginal in found if marginal.share is not None]
+
+
+def entry(run: RunLog, space: Space) -> dict[str, Any]:
+    """What the page says, for machines: state, winner, test score, and for each choice what :class:`Marginal` knows."""
+    end = run.end
+    trials = scored(run)
+    return {
+        "run": str(run.folder),
+        "state": run.state,
+        "space": space.name,
+        "strategy": run.config.get("strategy"),
+        "task": run.config.get("task"),
+        "seed": run.config.get("seed"),
+        "winner": None if end is None else {key: end[key] for key in ("genotype", "metric", "loss")},
+        "trained": run.trained,
+        "trials": len(trials),
+        "compared": len(comparable(trials)),
+        "choices": [marginal.as_json() for marginal in marginals(space.choices, trials)],
+    }
 
 
 def drawing(run: RunLog, space: Space) -> str:

@@ -1,6 +1,4 @@
-"""What a search tells as it goes on, and the page that it leaves.
-
-Events, one JSON object each, all with ``event`` and ``seconds`` since the start of this process's part of the run:
+"""What a search tells as it goes on: events, one JSON object each, all with ``event`` and ``seconds`` since the start of this process's part of the run:
 
 ============ ======================================================================================================
 ``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch,
@@ -27,7 +25,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nasdsl.searching.history import History, Trial
+from nasdsl.searching.history import Trial
 from nasdsl.searching.optimise import changed
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.space.space import Space
@@ -126,40 +124,3 @@ def mean_entropy(probabilities: Mapping[str, list[float]]) -> float:
             terms = (p / total for p in ps)
             shares.append(-sum(p * math.log(p) for p in terms if p > 0) / math.log(len(ps)))
     return sum(shares) / len(shares) if shares else 0.0
-
-
-def page(
-    space: Space,
-    task: Task,
-    settings: SearchSettings,
-    history: History,
-    probabilities: Mapping[str, list[float]],
-    told: str,
-) -> str:
-    """``report.md``, for people. ``told`` says how the winner was scored, and what it came to."""
-    best = history.best()
-    lines = [
-        f"# {space.name}, searched by {settings.strategy} on {task.name}",
-        "",
-        f"{space.count()} architectures, {len(space.choices)} choices; "
-        + (
-            f"seed {settings.seed}."
-            if settings.evaluator
-            else f"{settings.search.epochs} epochs, seed {settings.seed}."
-        ),
-        "",
-        told,
-        "",
-        "| choice | taken | probability |",
-        "| --- | --- | --- |",
-    ]
-    for name, value in best.genotype.items():
-        choice = space.choice(name)
-        labels = value if isinstance(value, tuple) else (value,)
-        ps = [
-            f"{probabilities[name][choice.labels.index(label)]:.2f}"
-            for label in labels
-            if name in probabilities
-        ]
-        lines.append(f"| `{name}` | {', '.join(labels)} | {', '.join(ps)} |")
-    return "\n".join(lines) + "\n"

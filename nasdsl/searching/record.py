@@ -11,10 +11,11 @@ from torch import Tensor
 from nasdsl.diagnostics import failure
 from nasdsl.searching.cadence import Cadence
 from nasdsl.searching.evaluators import EVALUATORS
-from nasdsl.searching.events import Event, end_event, page, trial_event
+from nasdsl.searching.events import Event, end_event, trial_event
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.journal import Journal, Kept
 from nasdsl.searching.objectives import metric_of
+from nasdsl.searching.page import page
 from nasdsl.searching.results import write_results
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.searching.strategy import Strategy

@@ -76,6 +76,49 @@ def test_the_page_shows_the_front_of_a_run_with_costs(runs: Path) -> None:
     assert "accuracy over" not in page(runs / "gdas")
 
 
+def test_the_page_and_its_json_say_how_much_each_choice_mattered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a search whose scores are the numbers of params, on a space in which the width makes most of them."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.nas").write_text(SPACE.replace("conv(4, kernel = 3) ->", "conv(4 | 32, kernel = 3) ->"))
+    nasdsl(
+        "search", "mine.nas", "--strategy", "random_search", "--evaluator", "params", "--evaluations", "30", "-o", "run"
+    )  # fmt: skip
+    nasdsl("report", "run")
+    told = json.loads(nasdsl("report", "run", "--json"))
+    trials = {json.dumps(e["genotype"]): e["metric"] for e in read_run(Path("run")).of("trial")}
+    assert told["compared"] == len(trials) >= 15 and told["state"] == "finished"
+    assert told["winner"]["genotype"] == json.loads(Path("run/genotype.json").read_text())
+    by_name = {choice["choice"]: choice for choice in told["choices"]}
+    assert len(by_name) == 3
+    widest = max(by_name.values(), key=lambda choice: choice["share"])
+    assert [c["label"] for c in widest["candidates"]] == ["4", "32"]
+    for candidate in widest["candidates"]:
+        own = [m for text, m in trials.items() if json.loads(text)[widest["choice"]] == candidate["label"]]
+        assert candidate["trials"] == len(own) and candidate["mean"] == pytest.approx(sum(own) / len(own))
+    page, written = Path("run/report.html").read_text(), Path("run/report.md").read_text()
+    for text, percent in ((page, " %"), (written, "%")):
+        assert "How much each choice mattered" in text
+        assert (
+            f"{100 * widest['share']:.1f}{percent}" in text
+            and f"± {widest['candidates'][0]['error']:.2g} (" in text
+        )
+    assert f"| `{widest['choice']}` | {widest['share']:.1%} | {widest['by_chance']:.1%} |" in written
+    # Who learns no probabilities has no column for them.
+    assert "probability" not in page and "| choice | taken |\n" in written
+
+
+def test_probabilities_stand_where_they_are_learned_and_nothing_is_said_of_few_scores(runs: Path) -> None:
+    assert "<th>probability</th>" in page(runs / "gdas") and "<th>probability</th>" not in page(
+        runs / "random"
+    )
+    assert "| choice | taken | probability |" in (runs / "gdas" / "report.md").read_text()
+    assert "mattered" not in page(runs / "gdas") and "mattered" not in page(runs / "random")
+    told = json.loads(nasdsl("report", str(runs / "random"), "--json"))
+    assert all(choice["share"] is None for choice in told["choices"]) and told["compared"] == 3
+
+
 @pytest.mark.parametrize("strategy", ["gdas", "random"])
 def test_the_page_needs_nothing_besides_itself(runs: Path, strategy: str) -> None:
     text = page(runs / strategy)
