@@ -183,12 +183,14 @@ def trains_in(folder: Path) -> bool:
 def made_otherwise(folder: Path, wanted: Collection[str], *, finished: bool) -> bool:
     """Whether a folder has the network of none of these jobs, given by their digests; a ``finished`` one alone, or one
     that is still being trained as well."""
+    from nasdsl.training.checkpoint import read_json
+
     about = networks.about(folder)
     if about is not None:
         return about.get("job") not in wanted
     if finished or not ((folder / CHECKPOINT).exists() and (folder / JOB).exists()):
         return False
-    return digest(json.loads((folder / JOB).read_text(encoding="utf-8"))) not in wanted
+    return digest(read_json(folder / JOB)) not in wanted
 
 
 def remove(folder: Path) -> None:
@@ -215,9 +217,17 @@ def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Writes down what is trained here, so that the same job can go on."""
     from nasdsl.training.checkpoint import write_json
 
+    check_unfinished(folder, wanted)
+    write_json(folder / JOB, wanted)
+
+
+def check_unfinished(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Raises NasError N1023 where a folder has an unfinished training of another kind."""
+    from nasdsl.training.checkpoint import read_json
+
     path = folder / JOB
     if (folder / CHECKPOINT).exists() and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         if before == wanted:
             return
         key, old, new = next(_differences(before, wanted))
@@ -226,7 +236,6 @@ def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:
             f"`{folder}` has an unfinished training of another kind: `{key}` was {old}, and is {new} now",
             "name another folder with -o, or replace what is there with `--overwrite`",
         )
-    write_json(path, wanted)
 
 
 def _differences(

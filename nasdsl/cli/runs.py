@@ -21,9 +21,9 @@ def command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where runs are.")] = Path("runs"),
     as_json: options.JsonOption = False,
 ) -> None:
-    """List the runs in a folder with their state: running, stopped, finished.
+    """List the runs in a folder with their state: running, stopped, finished, unreadable.
 
-    A stopped one goes on with the command that began it.
+    A stopped one goes on with the command that began it. Of an unreadable one `nasdsl report` says what is damaged.
 
     Examples:
 
@@ -70,9 +70,9 @@ def _show(runs: list[RunLog]) -> None:
     now = time.time()
     for run in runs:
         row = entry(run)
-        table.add_row(
-            row["folder"], row["state"], str(row["space"]), str(row["task"]), str(row["strategy"]),
-            str(row["seed"]), f"{row['epoch']}/{row['epochs']}", str(row["trials"]), figure(row["best"]),
-            f"{duration(max(0.0, now - run.changed))} ago",
-        )  # fmt: skip
+        about = [row["space"], row["task"], row["strategy"], row["seed"]]
+        done = [f"{row['epoch']}/{row['epochs']}", row["trials"]] if run.config else [None, None]
+        cells = ["-" if cell is None else str(cell) for cell in (*about, *done)]
+        ago = f"{duration(max(0.0, now - run.changed))} ago"
+        table.add_row(row["folder"], row["state"], *cells, figure(row["best"]), ago)
     show(table)

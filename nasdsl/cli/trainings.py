@@ -11,7 +11,6 @@ Candidates are compared on the validation part. The test part is looked at once,
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -86,14 +85,18 @@ def plan(
 def make_room(trainings: Trainings, overwrite: bool) -> None:
     """Nothing where the folders are empty, or hold networks that are among what is planned.
 
-    Raises NasError N1027 where one holds a finished network that was trained otherwise; with ``overwrite`` that goes,
+    Raises NasError N1023 where one holds an unfinished training of another kind, and N1027 where it holds a finished
+    network that was trained otherwise; with ``overwrite`` that goes,
     finished or not, and all that was written beside it. N931 where another process trains there.
     """
-    wanted = {jobs.digest(job.identity(trainings.space)) for job in trainings.jobs}
+    identities = [job.identity(trainings.space) for job in trainings.jobs]
+    wanted = {jobs.digest(identity) for identity in identities}
     others = [
         folder for folder in trainings.folders if jobs.made_otherwise(folder, wanted, finished=not overwrite)
     ]
     if not others:
+        for job, identity in zip(trainings.jobs, identities, strict=True):
+            jobs.check_unfinished(job.folder, identity)
         return
     if not overwrite:
         raise failure(
@@ -119,7 +122,7 @@ def within_budget(
     """The trainings with as many epochs each as fit into ``seconds`` in all, counted when they first began, and room
     for them (:func:`make_room`)."""
     from nasdsl.training.budget import epochs_within, seconds_per_epoch
-    from nasdsl.training.checkpoint import write_json
+    from nasdsl.training.checkpoint import read_json, write_json
 
     first = trainings.jobs[0]
     path = trainings.base / BUDGET
@@ -128,7 +131,7 @@ def within_budget(
         "workers": workers,
         "of": jobs.digest({str(i): job.identity(trainings.space) for i, job in enumerate(trainings.jobs)}),
     }
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = read_json(path) if path.is_file() else {}
     if {key: kept.get(key) for key in asked} != asked:
         network = trainings.space.network(first.genotype).to(task.train.device)
         took = seconds_per_epoch(network, task, first.recipe, precision=first.precision)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nasdsl.diagnostics import failure
+from nasdsl.diagnostics import NasError, failure
 
-State = Literal["running", "finished", "stopped", "new"]
-"""``running``: a process holds it. ``stopped``: the same command goes on. ``new``: nothing has happened yet."""
+State = Literal["running", "finished", "stopped", "new", "unreadable"]
+"""``running``: a process holds it. ``stopped``: the same command goes on. ``new``: nothing has happened yet.
+``unreadable``: its files are damaged, so that nothing else is known of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +69,29 @@ def read_run(folder: Path) -> RunLog:
         trained = _json(folder / "network" / "network.json")
     except (OSError, ValueError) as error:
         raise failure("N1050", f"the run in `{folder}` can't be read: {error}") from None
-    changed = max(path.stat().st_mtime for path in (config, folder / "events.jsonl") if path.exists())
-    return RunLog(folder, settings, events, versions, _state(folder, events), changed, trained)
+    return RunLog(folder, settings, events, versions, _state(folder, events), _changed(folder), trained)
 
 
 def runs_in(folder: Path) -> list[RunLog]:
-    """The runs in a folder and the folders of it, the one that changed last first."""
+    """The runs in a folder and the folders of it, the one that changed last first; those that can't be read as such."""
     places = [
         folder,
         *sorted(p for p in folder.rglob("*") if p.is_dir() and len(p.relative_to(folder).parts) <= 3),
     ]
-    found = [read_run(place) for place in places if (place / "config.toml").is_file()]
+    found = [_readable(place) for place in places if (place / "config.toml").is_file()]
     return sorted(found, key=lambda run: -run.changed)
+
+
+def _readable(folder: Path) -> RunLog:
+    try:
+        return read_run(folder)
+    except NasError:
+        return RunLog(folder, {}, (), {}, "unreadable", _changed(folder), None)
+
+
+def _changed(folder: Path) -> float:
+    files = (folder / "config.toml", folder / "events.jsonl")
+    return max(file.stat().st_mtime for file in files if file.exists())
 
 
 def _events(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,7 @@ from nasdsl.searching.belonging import belonging, check_belonging, entries_of
 from nasdsl.searching.kept_space import is_kept
 from nasdsl.searching.settings import CHANGEABLE, SearchSettings
 from nasdsl.space.space import Space
-from nasdsl.training.checkpoint import read_checkpoint, write_checkpoint, write_durably, write_json
+from nasdsl.training.checkpoint import read_checkpoint, read_json, write_checkpoint, write_durably, write_json
 from nasdsl.training.config import write_toml
 
 FORMAT = 2
@@ -64,7 +65,7 @@ class Run:
         """Makes the folder, or takes up an existing one.
 
         Raises NasError: N930 where the folder holds a run of another configuration or space, N931 where another
-        process works in it, N932 where it holds something else.
+        process works in it, N932 where it holds something else, N938 where its files are damaged.
         """
         folder.mkdir(parents=True, exist_ok=True)
         config, sources = write_toml(settings, explained=True), source_files(space)
@@ -105,7 +106,7 @@ class Run:
         write_durably(self.folder / "config.toml", config.encode())
 
     def _compare(self, config: str) -> None:
-        there = (self.folder / "config.toml").read_text(encoding="utf-8")
+        there = self._config()
         if there != config:
             old, new = entries_of(there), entries_of(config)
             differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
@@ -135,10 +136,22 @@ class Run:
                 f"name another folder, or remove that one; `nasdsl diff` compares with the text in {there}",
             )
 
+    def _config(self) -> str:
+        """The configuration that the folder has. Raises NasError N938 where it is no TOML any more."""
+        path = self.folder / "config.toml"
+        try:
+            text = path.read_text(encoding="utf-8")
+            tomllib.loads(text)
+        except ValueError as error:
+            raise failure(
+                "N938", f"`{path}` is damaged: {error}", "put back what was there, or name another folder"
+            ) from None
+        return text
+
     def _versions(self, now: Mapping[str, Any]) -> None:
         path = self.folder / "versions.json"
         if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = read_json(path)
             for key, value in now.items():
                 if before.get(key) != value:
                     message = f"`{key}` was {before.get(key)} when the run began and is {value} now: results may differ"

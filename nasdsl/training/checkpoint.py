@@ -27,6 +27,16 @@ def write_json(path: Path, value: Any) -> None:
     write_durably(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """What :func:`write_json` wrote. Raises NasError N938 where it can't be read any more."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise failure(
+            "N938", f"`{path}` is damaged: {error}", "put back what was there, or remove it"
+        ) from None
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Writes a file so that a reader, or a restart after a power cut, sees all of it or the one before.
 

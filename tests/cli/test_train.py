@@ -230,6 +230,13 @@ def test_another_training_does_not_go_on_from_it(there: Path) -> None:
     code, _, err = nasdsl(*given, "--epochs", 2, "-c", "ema=0.9", "-c", "drop_path=0.2")
     assert code == 1
     assert "N1023" in err and "`recipe.epochs` was 3, and is 2 now" in err
+    before = {path.name: path.read_bytes() for path in Path("unfinished").iterdir()}
+    code, _, err = nasdsl(*given, "--budget", "0.01s")
+    assert code == 1 and "N1023" in err
+    assert {path.name: path.read_bytes() for path in Path("unfinished").iterdir()} == before
+    Path("unfinished/job.json").write_text("{")
+    code, _, err = nasdsl(*given, "--epochs", 2)
+    assert code == 1 and "error[N938]: `unfinished/job.json` is damaged: " in err
 
 
 def test_a_network_that_was_trained_otherwise_is_not_replaced_by_the_way(there: Path) -> None:

@@ -189,6 +189,28 @@ def test_a_tracker_that_is_unknown_or_missing_is_said_before_the_search(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_cannot_be_read_hides_no_other(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs / "random", tmp_path / "whole")
+    shutil.copytree(runs / "gdas", tmp_path / "torn")
+    (tmp_path / "torn" / "config.toml").write_text("junk")
+    lines = {Path(line.split()[0]).name: line.split() for line in nasdsl("runs", ".").splitlines()[1:]}
+    assert lines["whole"][1:4] == ["finished", "mine", "digits"]
+    assert lines["torn"][1:8] == ["unreadable", *["-"] * 6]
+    entries = {Path(e["folder"]).name: e for e in json.loads(nasdsl("runs", str(tmp_path), "--json"))}
+    assert (entries["torn"]["state"], entries["torn"]["space"]) == ("unreadable", None)
+    for file, words in (("config.toml", "Expected '=' after a key"), ("versions.json", "Expecting value")):
+        again = Path(f"again-{file}")
+        shutil.copytree(runs / "gdas", again)
+        (again / file).write_text("junk")
+        given = ["search", str(runs / "mine.nas"), "--strategy", "gdas", "--epochs", "2", "-o", str(again)]
+        result = CliRunner().invoke(app, given, prog_name="nasdsl")
+        assert result.exit_code == 1
+        assert f"error[N938]: `{again / file}` is damaged: {words}" in result.output
+
+
 def test_damage_is_a_message(runs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(runs / "gdas", folder)
