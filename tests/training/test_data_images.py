@@ -133,6 +133,47 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     assert held_out.tolist() == [2, 3]
 
 
+def test_every_image_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_folder(tmp_path / part, {"cat": 12, "dog": 4})
+    bad = [tmp_path / "test" / "cat" / "00.png", tmp_path / "train" / "cat" / "00.png"]
+    bad += [tmp_path / "train" / "dog" / "02.png"]
+    for path in bad:
+        path.write_bytes(b"no image")
+    with pytest.raises(NasError) as error:
+        load(tmp_path, memory=1e-9, cache=str(tmp_path / "cache"))
+    assert {d.code for d in error.value.diagnostics} == {"N1001"}
+    told = {d.message for d in error.value.diagnostics}
+    assert told == {f"image `{path}` can't be read: it is no image" for path in bad}
+    assert list((tmp_path / "cache").iterdir()) == []  # nothing is kept of a part with holes
+    for path in (tmp_path / "train" / "cat").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(NasError) as error:
+        load(tmp_path)
+    assert len(error.value.diagnostics) == 11
+    assert error.value.diagnostics[-1].message == "and so it is with 4 images more"
+
+
+def test_what_is_odd_about_a_folder_is_said(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", {"cat": 10, "dog": 15})
+    (tmp_path / "photos" / "cow").mkdir()
+    assert f"`{tmp_path / 'photos'}` has no images in `cow`: left out" in load(tmp_path / "photos").notes
+    parts = tmp_path / "parts"
+    write_folder(parts / "train", {"cat": 5, "cow": 5, "dog": 5})
+    (parts / "test" / "cow").mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (parts / "test" / name).mkdir()
+    for i, name in enumerate(("cat", "dog", "dog")):
+        text = (parts / "train" / name / f"0{i}.png").read_bytes()
+        (parts / "test" / name / f"{i}.png").write_bytes(text)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(parts / "test" / "dog" / "new.png")
+    assert load(parts).notes == (
+        f"`{parts / 'test'}` has no images of the class `cow`",
+        f"3 of 4 images of the test part are in the training part too, such as `{parts / 'test' / 'cat' / '0.png'}`: a "
+        "score on them says little",
+    )
+
+
 def test_a_folder_with_parts_keeps_them_and_grey_stays_grey(tmp_path: Path) -> None:
     for part, count in (("train", 6), ("val", 4), ("test", 3)):
         write_folder(tmp_path / part, {"a": count, "b": count}, mode="L")

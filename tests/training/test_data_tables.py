@@ -56,6 +56,20 @@ def test_words_and_few_whole_numbers_are_classes(tmp_path: Path, separator: str)
     assert isinstance(load(tmp_path / "t.csv", target="rooms", classes="no").objective, Regression)
 
 
+def test_what_is_odd_about_a_column_is_said(tmp_path: Path) -> None:
+    rows = [f"{i},{i / 7},{i % 3},word{i % 2},{i % 2}" for i in range(40)]
+    rows[6] = "oops,1.5,2,word0,0"
+    rows[11], rows[12] = "11,,2,,1", "12,n/a,0,word0,0"
+    (tmp_path / "t.csv").write_text("a,b,c,d,y\n" + "\n".join(rows) + "\n")
+    task = load(tmp_path / "t.csv", target="y", test=0.1)
+    assert task.notes[1:] == (
+        "column `a` has 39 numbers, and there is one entry that is none: `oops` in row 7; so all of it is read as words, "
+        "a column for each",
+        "column `b` lacks 2 of 40 entries: their mean stands for them, and a column more says where",
+    )
+    assert {"b", "1 where b is missing", "c"} < set(task.columns)
+
+
 def test_published_parts_of_a_table_are_kept_and_unknown_words_are_nothing(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("x,y\n" + "a,1\nb,2\n" * 6)
     (tmp_path / "test.csv").write_text("y,x\n1,a\n2,new\n")

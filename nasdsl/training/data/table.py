@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -47,6 +47,7 @@ def table_task(name: str, data: TableData, settings: DataSettings) -> Task:
     parts = parts_of(name, split[0], test, validation, settings)
     training = parts.train.inputs[0].numpy()
     columns = [made for column, entries in raw.items() for made in _columns(column, entries, training)]
+    notes = [note for column, entries in raw.items() for note in _notes(column, entries, training)]
     table = torch.from_numpy(
         np.stack([column.made for column in columns], 1).astype(np.float32)
     )  # [rows, columns]
@@ -76,7 +77,7 @@ def table_task(name: str, data: TableData, settings: DataSettings) -> Task:
         input_names=("row",),
         sizes={"columns": table.shape[1], "classes": outputs},
         validation=seen.validation,
-        notes=(*data.notes, *seen.notes),
+        notes=(*data.notes, *seen.notes, *notes),
     )
 
 
@@ -148,6 +149,24 @@ def _columns(column: str, entries: Sequence[str], training: Array) -> list[Colum
         rest = 1.0 - np.sum([one.made for one in made], axis=0)
         made.append(Column(f"1 where {column} is anything else", rest))
     return made
+
+
+def _notes(column: str, entries: Sequence[str], training: Array) -> Iterator[str]:
+    """What a person would want to know of how a column was read: numbers that became words because of a few entries
+    among them, and a column more for those that are missing."""
+    known = [i for i, entry in enumerate(entries) if entry.lower() not in MISSING]
+    texts = [i for i in known if _number(entries[i]) is None]
+    if texts and len(texts) < len(known) / 2:
+        are = "is one entry that is none" if len(texts) == 1 else f"are {len(texts)} that are none, the first"
+        yield (
+            f"column `{column}` has {len(known) - len(texts)} numbers, and there {are}: `{entries[texts[0]]}` in row "
+            f"{texts[0] + 1}; so all of it is read as words, a column for each"
+        )
+    elif not texts and any(entries[i].lower() in MISSING for i in training):
+        yield (
+            f"column `{column}` lacks {len(entries) - len(known)} of {len(entries)} entries: their mean stands for them, "
+            "and a column more says where"
+        )
 
 
 def _standardised(column: str, values: Array, training: Array) -> Column:
