@@ -35,6 +35,22 @@ def find_space(name: str) -> Path:
     raise failure("N980", f"no file `{_short(name)}`", help=_nearest(path))
 
 
+def check_run(name: str) -> None:
+    """Raises NasError N980 where a name reads like the folder of a run, and there is no such folder."""
+    path = Path(name)
+    if path.suffix or path.parent == Path() or path.exists():
+        return
+    if not path.parent.is_dir():
+        raise failure("N980", f"no run `{_short(name)}`", help=f"there is no folder `{path.parent}`")
+    near = closest(path.name, (p.name for p in path.parent.iterdir() if (p / "config.toml").is_file()))
+    help = (
+        f"did you mean `{path.parent / near}`?"
+        if near
+        else f"`nasdsl runs {path.parent}` lists those there are"
+    )
+    raise failure("N980", f"no run `{_short(name)}`", help=help)
+
+
 def shipped_spaces() -> dict[str, Path]:
     """The spaces that come with nasdsl, by name."""
     return {path.stem: path for path in sorted(resources.spaces().glob("*.nas"))}
@@ -104,15 +120,16 @@ def _is_folder(path: Path) -> Exception:
 
 
 def _nearest(path: Path) -> str:
-    folder = path.parent if path.parent.is_dir() else Path()
     try:
-        beside = {p.name: str(p) for p in folder.iterdir() if p.suffix == ".nas"}
+        beside = {p.name: str(p) for p in path.parent.iterdir() if p.suffix == ".nas"}
     except OSError:
         beside = {}
     options = beside | {name: name for name in shipped_spaces()}
     match = closest(path.name, options) or closest(path.stem, options)
     if match:
         return f"did you mean `{options[match]}`?"
+    if not path.parent.is_dir():
+        return f"there is no folder `{path.parent}`"
     return "spaces that ship are named without a path: " + ", ".join(shipped_spaces())
 
 

@@ -134,6 +134,7 @@ def command(
                 f"`{what}` is a space: --top and --weights inherited are for what a run has found",
                 "name the folder of a run",
             )
+        files.check_run(what)
         asked = _of_space(context, what, genotype, settings, space_name, limits, config)
     chosen = configuration.training_recipe(asked.recipe, recipe=recipe, epochs=epochs, config=config)
     seed = int(configuration.said(context, "seed", config))

@@ -107,6 +107,15 @@ class SearchSettings(Config):
     evaluation: Config = Field(default=Config(), description="the evaluator's own options")
     training: Recipe = Field(default=Recipe(), description="how a network is trained from scratch")
 
+    def elsewhere(self, key: str) -> str | None:
+        """Which strategies have an option that this one hasn't."""
+        table, _, option = key.partition(".")
+        having = [name for name, kind in sorted(STRATEGIES.items()) if option in kind.Options.model_fields]
+        if table != "options" or not having:
+            return None
+        own = ", ".join(type(self.options).model_fields) or "none"
+        return f"it is an option of {', '.join(having)}; those of `{self.strategy}`: {own}"
+
 
 CHANGEABLE = frozenset({"on_divergence", "rollbacks", "checkpoint_steps", "checkpoint_seconds", "timeout"})
 """What a run may be resumed with other values of: nothing that was computed so far depends on it."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from nasdsl.diagnostics import NasError, Span, did_you_mean, failure
+from nasdsl.diagnostics import Diagnostic, NasError, Span, did_you_mean, failure
 from nasdsl.training.entries import Entry, read_entries
 
 
@@ -22,6 +22,10 @@ class Config(BaseModel):
     """Frozen settings; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    def elsewhere(self, key: str) -> str | None:
+        """A help line for a key that isn't there, where others like this one have it."""
+        return None
 
 
 C = TypeVar("C", bound=Config)
@@ -45,12 +49,23 @@ def assignment(text: str) -> Entry:
 
 
 def put(config: C, entries: Iterable[Entry]) -> C:
-    """The configuration with entries put in, later ones winning. Raises NasError N920 and N921, at the entry's place."""
+    """The configuration with entries put in, later ones winning. Raises NasError N920 and N921, each at its entry's place,
+    for all that is wrong."""
     values = config.model_dump()
     places: dict[str, Span | None] = {}
+    unknown: list[Diagnostic] = []
     for entry in entries:
-        places[_put(config, values, entry)] = entry.span
-    return validated(type(config), values, places)
+        try:
+            places[_put(config, values, entry)] = entry.span
+        except NasError as error:
+            unknown += error.diagnostics
+    try:
+        found = validated(type(config), values, places)
+    except NasError as error:
+        raise NasError(*unknown, *error.diagnostics) from None
+    if unknown:
+        raise NasError(*unknown)
+    return found
 
 
 def read_toml(config: C, path: Path) -> C:
@@ -151,8 +166,8 @@ def _put(config: Config, values: dict[str, Any], entry: Entry) -> str:
 
 def _unknown(config: Config, entry: Entry) -> NasError:
     key = entry.key
-    known = list(_present(config, ""))
-    help = did_you_mean(key, known)
+    known = [name for name, _ in _explained(config, "")]
+    help = config.elsewhere(key) or _described(config, key) or did_you_mean(key, known)
     if help is None:
         # `lr` alone: perhaps only the table is missing.
         same = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -160,13 +175,23 @@ def _unknown(config: Config, entry: Entry) -> NasError:
     return failure("N920", f"there is no `{key}` in the configuration", help, entry.span)
 
 
-def _present(config: Config, prefix: str) -> Iterator[str]:
-    for name in type(config).model_fields:
+def _described(config: Config, key: str) -> str | None:
+    """A help line where a field is explained by the very words of the key: ``learning_rate`` is ``lr``."""
+    table, _, last = key.rpartition(".")
+    words = last.replace("_", " ").lower()
+    named = [name for name, text in _explained(config, "") if " " in words and text.lower().startswith(words)]
+    near = next((name for name in named if name.rpartition(".")[0] == table), next(iter(named), None))
+    return f"did you mean `{near}`?" if near else None
+
+
+def _explained(config: Config, prefix: str) -> Iterator[tuple[str, str]]:
+    """Every key that there is, with what its field says of it."""
+    for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, Config):
-            yield from _present(value, f"{prefix}{name}.")
+            yield from _explained(value, f"{prefix}{name}.")
         else:
-            yield prefix + name
+            yield prefix + name, field.description or ""
 
 
 def _parse(text: str) -> Any:

@@ -60,13 +60,32 @@ def test_flags_win_over_files_and_entries_over_flags(tmp_path: Path) -> None:
 def test_a_file_sets_the_parameters_of_the_space(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("parameters = { classes = 7 }\n")
-    assert printed("quickstart", "-c", path)["parameters"] == {"classes": 7}
-    assert printed("quickstart", "-c", path, "--set", "classes=8")["parameters"] == {"classes": 8}
+    sizes = {"channels": 1, "size": 8}
+    assert printed("quickstart", "-c", path)["parameters"] == {**sizes, "classes": 7}
+    assert printed("quickstart", "-c", path, "--set", "classes=8")["parameters"] == {**sizes, "classes": 8}
+
+
+def test_all_that_is_wrong_in_a_file_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[search]\nlrr = 3\nepochs = 0\n[trainin]\nlr = 0.1\n")
+    status, out, err = nasdsl("search", "quickstart", "-c", path, "-o", tmp_path / "run")
+    assert (status, out) == (1, "")
+    told = [line.partition("mine.toml:")[2].split(": ")[:2] for line in err.splitlines() if "error[" in line]
+    assert told == [["2:1", "error[N920]"], ["3:1", "error[N921]"], ["5:1", "error[N920]"]]
+    assert err.endswith("3 errors\n")
 
 
 @pytest.mark.parametrize(
     ("text", "code", "place", "says"),
     [
+        ("learning_rate = 1\n", "N920", ":1:1", "did you mean `search.lr`?"),
+        ("[training]\nlearning_rate = 1\n", "N920", ":2:1", "did you mean `training.lr`?"),
+        (
+            "[options]\ngenerations = 3\n",
+            "N920",
+            ":2:1",
+            "it is an option of fair, sandwich, spos; those of `gdas`: ",
+        ),
         ("seed = 1\n[search]\nlrr = 3\n", "N920", ":3:1", "did you mean `search.lr`?"),
         ("[training]\nlr = -1\n", "N921", ":2:1", "greater than 0"),
         ('[training]\nlr = "fast"\n', "N921", ":2:1", "valid number"),

@@ -47,10 +47,29 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "my_space.nas").write_text("")
     assert fault(files.find_space, "my_spaec.nas").help == "did you mean `my_space.nas`?"
     assert fault(files.find_space, "quikstart").help == "did you mean `quickstart`?"
-    missing = fault(files.find_space, "no/such/thing.nas")
+    assert fault(files.find_space, "spaces/quickstart.nas").help == "did you mean `quickstart`?"
+    assert "quickstart" in (fault(files.find_space, "something_else").help or "")
+    # What lies in this folder is not what was meant in another one.
+    missing = fault(files.find_space, "no/such/my_space.nas")
     assert missing.code == "N980"
-    assert "no/such/thing.nas" in missing.message
-    assert "quickstart" in (missing.help or "")
+    assert "no/such/my_space.nas" in missing.message
+    assert missing.help == "there is no folder `no/such`"
+
+
+def test_a_missing_run_names_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/mine", "runs/no_run"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.toml").write_text("")
+    for name, help in (
+        ("runs/mien", "did you mean `runs/mine`?"),
+        ("runs/no_ru", "`nasdsl runs runs` lists those there are"),
+        ("rums/mine", "there is no folder `rums`"),
+    ):
+        missing = fault(files.check_run, name)
+        assert (missing.code, missing.message, missing.help) == ("N980", f"no run `{name}`", help)
+    for name in ("runs/mine", "quickstart", "runs/mine.nas"):
+        files.check_run(name)
 
 
 def test_a_folder_names_what_is_in_it(tmp_path: Path) -> None:
