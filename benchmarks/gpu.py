@@ -11,12 +11,12 @@ In this order, each stage in a process of its own, so that what breaks one leave
   written by hand, eager; weight steps and pairs of GDAS steps as calls one by one and on the static graph
   (``optimise.static=on``), with all that the host does in them; a pair as two graphs with sample and update in them, what
   could be had at the most (:mod:`benchmarks._whole`); a pair of DARTS steps; an evaluation. For each the median time with
-  the device waited for, that until the host has it all launched, how long kernels run and how many there are (as the
-  profiler has it; `-` where there is none), and the largest memory;
+  the device waited for, that until the host has it all launched, and the largest memory;
 - ``search``: GDAS as published on CIFAR-10 by `nasdsl search`, where there is ``--data``: some epochs on the static graph
   and call by call in float32, then on the static graph with ``--precision`` for the time that is left. Interrupted runs
   are gone on with by the same command; the published 250 epochs are worked out from what was seen;
-- ``segments``: steps with ``optimise.compile=cudagraphs``, each kind of candidate recorded by itself.
+- ``segments``: steps with ``optimise.compile=cudagraphs``, each kind of candidate recorded by itself;
+- ``kernels``: how long kernels run in a step, and how many there are, as torch's profiler has it.
 
 Goals on an H200: a weight step on the static graph at least 3 times faster than the plain module; the published search,
 97 500 pairs of steps, in under 10 minutes. `optimise.static=auto` is worth to be the default where a pair of GDAS steps
@@ -44,7 +44,9 @@ from typing import Any
 from benchmarks._timing import machine
 
 RESULTS = Path(__file__).parent / "results" / "gpu.txt"
-STAGES = ("check", "float32", "bfloat16", "search", "segments")
+STAGES = ("check", "float32", "bfloat16", "search", "segments", "kernels")
+RECORDED = ("segments", "kernels")
+"""Those that are of a CUDA device alone."""
 PAIRS = 250 * 390
 """Weight and architecture steps of the published search: 250 epochs over 25 000 images, 64 at once."""
 TARGET = 10.0
@@ -62,7 +64,10 @@ class Report:
 
     def __init__(self, path: Path, *, afresh: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = path.open("w" if afresh else "a", encoding="utf-8")
+        if afresh:
+            path.write_text("", encoding="utf-8")
+        # Appended, as stages write to it too, from processes of their own.
+        self.file = path.open("a", encoding="utf-8")
 
     def tell(self, *lines: str) -> None:
         for line in lines:
@@ -149,7 +154,10 @@ def steps(
             report.tell(f"  {label}: no time left")
             continue
         try:
-            rows[label] = Row(lambda make=make: make(setting), device, given.times)  # type: ignore[misc]
+            row = Row(lambda make=make: make(setting), device, given.times)  # type: ignore[misc]
+            row.run()
+            report.tell(f"  {label}: {row.milliseconds:.2f} ms to begin with")
+            rows[label] = row
         except Exception:
             report.failed(label)
     for _ in range(given.rounds):
@@ -161,10 +169,32 @@ def steps(
             except Exception:
                 report.failed(label)
                 del rows[label]
-    report.tell("", f"  {'':<32}{'ms':>9}{'launched':>10}{'kernels':>10}{'how many':>10}{'MB':>8}")
+    report.tell("", f"  {'':<32}{'ms':>9}{'launched':>10}{'MB':>8}")
     for label, row in rows.items():
         report.tell(f"  {label:<32}{row}")
     verdict({label: row.milliseconds for label, row in rows.items()}, report)
+
+
+def kernels(given: argparse.Namespace, report: Report, clock: Clock) -> None:
+    """What the profiler sees of a few steps. By itself, and last: it may slow down what it has seen, or find no device."""
+    import torch
+
+    from benchmarks._gpu_steps import CALLED_PAIR, PLAIN, STATIC_PAIR, STATIC_STEP, STEPS, Setting
+    from benchmarks.speed import Bench
+
+    device = torch.device(given.device)
+    report.tell(f"  {'':<42}{'ms':>9}{'how many':>10}")
+    for precision in ("float32", "bfloat16"):
+        setting = Setting(Bench(given.cells, given.batch), device, precision)
+        for label in (STATIC_PAIR, STATIC_STEP, CALLED_PAIR, PLAIN):
+            if clock.is_over:
+                return
+            try:
+                row = Row(lambda label=label, setting=setting: STEPS[label](setting), device, given.times)  # type: ignore[misc]
+                busy, count = row.kernels()
+                report.tell(f"  {precision + ', ' + label:<42}{busy:>9.2f}{count:>10}")
+            except Exception:
+                report.failed(f"the profile of {label}")
 
 
 def verdict(found: dict[str, float], report: Report) -> None:
@@ -211,7 +241,6 @@ class Row:
             self.step()
         self.wait()
         self.memory = (torch.cuda.max_memory_allocated(device) - before) / 1e6 if self.on_gpu else None
-        self.kernels = self._kernels()
         self.found: list[float] = []
         self.launched: list[float] = []
 
@@ -236,28 +265,20 @@ class Row:
     def milliseconds(self) -> float:
         return median(self.found) if self.found else float("nan")
 
-    def _kernels(self) -> tuple[float, int] | None:
-        """How long kernels of a step run, in ms, and how many there are; None where nobody tells."""
-        if not self.on_gpu:
-            return None
+    def kernels(self) -> tuple[float, int]:
+        """How long kernels and copies of a step run, in ms, and how many there are."""
         from torch.profiler import ProfilerActivity, profile
 
-        try:
-            with profile(activities=[ProfilerActivity.CUDA]) as seen:
-                self.step()
-                self.wait()
-            ran = [e for e in seen.events() or () if str(e.device_type).endswith("CUDA")]
-            busy = sum(e.time_range.elapsed_us() for e in ran) / 1e3
-        except Exception as error:
-            print(f"no profile: {error}", flush=True)
-            return None
-        return (busy, len(ran)) if ran else None
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+            self.step()
+            self.wait()
+        ran = [e for e in seen.events() or () if str(e.device_type).endswith("CUDA")]
+        return sum(e.time_range.elapsed_us() for e in ran) / 1e3, len(ran)
 
     def __str__(self) -> str:
         launched = median(self.launched) if self.launched else float("nan")
-        busy, count = ("-", "-") if self.kernels is None else (f"{self.kernels[0]:.2f}", str(self.kernels[1]))
         memory = "-" if self.memory is None else f"{self.memory:.0f}"
-        return f"{self.milliseconds:>9.2f}{launched:>10.2f}{busy:>10}{count:>10}{memory:>8}"
+        return f"{self.milliseconds:>9.2f}{launched:>10.2f}{memory:>8}"
 
 
 # --- the search ---------------------------------------------------------------------------------------
@@ -346,6 +367,7 @@ RUN: dict[str, Callable[[argparse.Namespace, Report, Clock], None]] = {
     "bfloat16": lambda given, report, clock: steps(given, report, clock, "bfloat16"),
     "search": searches,
     "segments": lambda given, report, clock: steps(given, report, clock, "float32", slow=True),
+    "kernels": kernels,
 }
 
 
@@ -415,6 +437,9 @@ def main() -> None:
     report.tell(*head(given))
     for stage in given.stages.split(","):
         report.tell("", f"{stage}: {clock.left:.0f} seconds left")
+        if stage in RECORDED and not given.device.startswith("cuda"):
+            report.tell("  on a CUDA device alone")
+            continue
         if clock.is_over:
             continue
         run_stage(stage, report, clock)
