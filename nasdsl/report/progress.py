@@ -51,10 +51,11 @@ class Progress:
             )
         elif kind == "resume":
             self._epochs = event["epochs"]
-            self.say(
-                f"going on with {event['space']}, {event['strategy']} on {event['task']}: "
-                f"{event['epoch']} epochs and {event['step']} steps were done, {event['trials']} scored"
-            )
+            done = f"{event['epoch']} epochs and {event['step']} steps were done, {event['trials']} scored"
+            if "evaluator" in event:
+                self.metric = event["score"]
+                done = f"{event['trials']} of at most {grouped(event['evaluations'])} were scored"
+            self.say(f"going on with {event['space']}, {event['strategy']} on {event['task']}: {done}")
         elif kind == "epoch":
             parts = [f"epoch {event['epoch']:>3}/{self._epochs or '?'}", f"loss {event['loss']:.3f}"]
             parts.append(f"{self.metric} {event['metric']:.3f}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nasdsl.diagnostics import failure
-from nasdsl.searching.settings import CHANGEABLE, SearchSettings
+from nasdsl.searching.settings import CHANGEABLE, GROWING, SearchSettings
 from nasdsl.space.space import Space
 from nasdsl.training.config import write_toml
 
@@ -22,7 +22,8 @@ def belonging(settings: SearchSettings, space: Space) -> dict[str, str]:
     entries = entries_of(write_toml(settings))
     choices = json.dumps({choice.name: list(choice.labels) for choice in space.choices})
     digest = hashlib.blake2b(choices.encode(), digest_size=8).hexdigest()
-    return {key: value for key, value in entries.items() if key not in CHANGEABLE} | {"choices": digest}
+    free = CHANGEABLE | GROWING
+    return {key: value for key, value in entries.items() if key not in free} | {"choices": digest}
 
 
 def check_belonging(path: Path, state: Mapping[str, Any], wanted: Mapping[str, str]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from nasdsl.diagnostics import failure
 from nasdsl.searching.evaluators import EVALUATORS, Budgeted, Evaluator, Given
-from nasdsl.searching.events import Event, evaluated_start_event, resume_event
+from nasdsl.searching.events import Event, evaluated_about, evaluated_start_event, resume_event
 from nasdsl.searching.history import History, Trial
 from nasdsl.searching.interrupt import Stop, stopped
 from nasdsl.searching.journal import Journal
 from nasdsl.searching.record import Record
-from nasdsl.searching.settings import SearchSettings
+from nasdsl.searching.settings import GROWING, SearchSettings, grows
 from nasdsl.searching.strategy import MultiFidelity, Strategy
 from nasdsl.space.choice import Genotype
 from nasdsl.space.space import Space
@@ -66,6 +66,8 @@ class Evaluated:
         self.record = Record(space, task, settings, strategy, journal, on_event)
         self.stop = stop
         self.done = False
+        # Where the end stands among the events, by which a search that is to go on beyond it forgets it.
+        self.ended_at = 0
 
     # --- the order -------------------------------------------------------------------------------
 
@@ -73,7 +75,9 @@ class Evaluated:
         """The trials, all of them."""
         self.resume()
         if self.history and not self.done:
-            self.record.on_event(resume_event(self.space, self.task, self.settings, 0, 0, len(self.history)))
+            about = evaluated_about(self.settings, self.score_name)
+            event = resume_event(self.space, self.task, self.settings, 0, 0, len(self.history))
+            self.record.on_event(event | about)
         if not self.history and not self.done:
             self.begin()
         while not self.done:
@@ -127,7 +131,7 @@ class Evaluated:
 
     def end(self) -> None:
         best = self.record.winner(budget=True)
-        self.done = True
+        self.done, self.ended_at = True, self.record.journal.events_size()
         spent = {"spent": self.history.spent} if self.history.spent else {}
         self.record.end(self.report(best), {}, **spent)
         self.save()
@@ -149,10 +153,18 @@ class Evaluated:
         raise stopped(self.record.journal.folder)
 
     def save(self) -> None:
-        self.record.save(len(self.history) + self.done, {}, {"done": self.done})
+        allowed = {key: getattr(self.settings, key) for key in GROWING}
+        state = {"done": self.done, "ended_at": self.ended_at, "allowed": allowed}
+        self.record.save(len(self.history) + self.done, {}, state)
 
     def resume(self) -> None:
         found = self.record.journal.load()
         if found is not None:
             self.record.restore(found)
-            self.done = found[1]["done"]
+            state = found[1]
+            self.done, self.ended_at = state["done"], state.get("ended_at", 0)
+            allowed = state.get("allowed", {})  # a checkpoint of an earlier version says nothing of it
+            more = any(grows(key, before, getattr(self.settings, key)) for key, before in allowed.items())
+            if self.done and more and self.may_go_on():
+                self.record.journal.forget_events(self.ended_at)
+                self.done = False

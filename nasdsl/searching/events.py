@@ -66,8 +66,12 @@ def resume_event(
 
 def evaluated_start_event(space: Space, task: Task, settings: SearchSettings, score: str) -> Event:
     """Of a search without a supernet; ``score`` is what the evaluator's metric is called."""
-    about = {"evaluator": settings.evaluator, "evaluations": settings.evaluations, "score": score}
-    return _start(space, task, settings) | {"epochs": 0, "steps": 0} | about
+    return _start(space, task, settings) | {"epochs": 0, "steps": 0} | evaluated_about(settings, score)
+
+
+def evaluated_about(settings: SearchSettings, score: str) -> Event:
+    """What events that begin such a search, or go on with it, say of its evaluator."""
+    return {"evaluator": settings.evaluator, "evaluations": settings.evaluations, "score": score}
 
 
 def _start(space: Space, task: Task, settings: SearchSettings) -> Event:

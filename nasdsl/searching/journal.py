@@ -27,6 +27,12 @@ class Journal(Protocol):
         """The state that was kept last; events after it are forgotten, for they come again."""
         ...
 
+    def events_size(self) -> int:
+        """Bytes of the events so far, by which :meth:`forget_events` drops those that came after."""
+        ...
+
+    def forget_events(self, size: int) -> None: ...
+
     def write(self, name: str, text: str) -> None: ...
 
 
@@ -47,5 +53,10 @@ class Unkept:
 
     def load(self) -> Kept | None:
         return self._kept
+
+    def events_size(self) -> int:
+        return 0
+
+    def forget_events(self, size: int) -> None: ...
 
     def write(self, name: str, text: str) -> None: ...

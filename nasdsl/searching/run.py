@@ -32,7 +32,7 @@ from nasdsl import resources
 from nasdsl.diagnostics import Diagnostic, NasError, Severity, failure
 from nasdsl.searching.belonging import belonging, check_belonging, entries_of
 from nasdsl.searching.kept_space import is_kept
-from nasdsl.searching.settings import CHANGEABLE, SearchSettings
+from nasdsl.searching.settings import CHANGEABLE, GROWING, SearchSettings, grows
 from nasdsl.space.space import Space
 from nasdsl.training.checkpoint import read_checkpoint, read_json, write_checkpoint, write_durably, write_json
 from nasdsl.training.config import write_toml
@@ -88,7 +88,7 @@ class Run:
         run = Run(folder, lock, belonging(settings, space), warn)
         try:
             if (folder / "config.toml").exists():
-                run._compare(config)
+                run._compare(config, grown=bool(settings.evaluator))
                 run._compare_space(sources, space, settings)
             else:
                 run._begin(config, sources)
@@ -105,22 +105,28 @@ class Run:
         # Last, for it says that the folder is a run's.
         write_durably(self.folder / "config.toml", config.encode())
 
-    def _compare(self, config: str) -> None:
+    def _compare(self, config: str, grown: bool) -> None:
+        """``grown`` says that more may be asked for than before."""
         there = self._config()
         if there != config:
             old, new = entries_of(there), entries_of(config)
             differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-            if set(differ) <= CHANGEABLE:
+            grew = {
+                key
+                for key in GROWING & old.keys()
+                if grown and old[key].isdigit() and grows(key, int(old[key]), int(new[key]))
+            }
+            fixed = [key for key in differ if key not in CHANGEABLE | grew]
+            if not fixed:
                 write_durably(self.folder / "config.toml", config.encode())
-                differ = []
-        if there != config and differ:
-            first = next(key for key in differ if key not in CHANGEABLE)
+                return
+            first = fixed[0]
             words = f"`{first}` was {old.get(first, 'not set')}, and is {new.get(first, 'not set')} now"
             more = f" ({len(differ) - 1} more differ)" if len(differ) > 1 else ""
             raise failure(
                 "N930",
                 f"`{self.folder}` holds a run of another configuration: {words}{more}",
-                "name another folder, or remove that one",
+                f"{'it may be more; else ' if grown and first in GROWING else ''}name another folder, or remove that one",
             )
 
     def _compare_space(self, sources: Mapping[str, str], space: Space, settings: SearchSettings) -> None:
@@ -206,17 +212,18 @@ class Run:
                 message = f"{diagnostic.message}; going on from `{path.name}`"
                 self._warn(Diagnostic("N934", message, severity=Severity.WARNING))
             check_belonging(path, state, self._belonging)
-            self._forget_events(state["events_size"])
+            self.forget_events(state["events_size"])
             return tensors, state
         if damage:
             raise NasError(*damage)
-        self._forget_events(0)
+        self.forget_events(0)
         return None
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.folder / "checkpoint").glob("*.safetensors"))
 
-    def _forget_events(self, size: int) -> None:
+    def forget_events(self, size: int) -> None:
+        """Drops the events after the first ``size`` bytes."""
         path = self.folder / "events.jsonl"
         if path.exists() and path.stat().st_size > size:
             with open(path, "r+b") as file:

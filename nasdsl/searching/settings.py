@@ -120,6 +120,17 @@ class SearchSettings(Config):
 CHANGEABLE = frozenset({"on_divergence", "rollbacks", "checkpoint_steps", "checkpoint_seconds", "timeout"})
 """What a run may be resumed with other values of: nothing that was computed so far depends on it."""
 
+GROWING = frozenset({"evaluations", "epoch_budget"})
+"""What a run with an evaluator may be resumed with more of, also when it was done: each genotype rests on the trials
+before it, and not on how many are to come."""
+
+
+def grows(key: str, before: int, now: int) -> bool:
+    """Whether an entry of :data:`GROWING` allows for more than before; for ``epoch_budget`` 0 is any number."""
+    if key == "epoch_budget" and 0 in (before, now):
+        return now == 0 != before
+    return now > before
+
 
 TRAINING_PRESETS: dict[str, Sequence[str]] = {
     "published": (),

@@ -142,6 +142,54 @@ def test_a_search_that_was_stopped_goes_on(
     assert again.genotype == whole.genotype
 
 
+@pytest.mark.parametrize(
+    "strategy", ["random_search", "regularized_evolution", "local_search", "reinforce", "nsga2", "bayesian"]
+)
+def test_a_search_that_is_given_more_comes_to_what_it_would_have_from_the_start(
+    strategy: str, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(folder: FilePath) -> list[dict[str, Any]]:
+        lines = (folder / "events.jsonl").read_text().splitlines()
+        return [json.loads(line) | {"seconds": 0, "evaluations": 0} for line in lines]
+
+    run(strategy, "params", "evaluations=24", folder=tmp_path / "whole")
+    grown = tmp_path / "grown"
+    run(strategy, "params", "evaluations=7", folder=grown)
+    told: list[dict[str, Any]] = []
+    run(strategy, "params", "evaluations=16", folder=grown, on_event=told.append)
+    assert (told[0]["event"], told[0]["trials"], told[0]["evaluations"]) == ("resume", 7, 16)
+    # It is stopped beyond its first end, and goes on from there.
+    step = evaluated.Evaluated.trial
+
+    def interrupted(self: evaluated.Evaluated, genotype: Genotype) -> None:
+        self.stop = lambda: True
+        step(self, genotype)
+
+    monkeypatch.setattr(evaluated.Evaluated, "trial", interrupted)
+    with pytest.raises(Interrupted):
+        run(strategy, "params", "evaluations=24", folder=grown)
+    monkeypatch.undo()
+    assert [e["event"] for e in events(grown)] == ["start", *["trial"] * 17]
+    run(strategy, "params", "evaluations=24", folder=grown)
+    assert events(grown) == events(tmp_path / "whole")
+    for name in ("genotype.json", "finalists.json", "report.md", "config.toml"):
+        assert (grown / name).read_text() == (tmp_path / "whole" / name).read_text()
+    with pytest.raises(NasError) as error:
+        run(strategy, "params", "evaluations=23", folder=grown)
+    assert error.value.diagnostics[0].code == "N930" and "may be more" in str(error.value)
+    assert events(grown) == events(tmp_path / "whole")
+
+
+def test_a_budget_of_training_may_grow_too(tmp_path: FilePath) -> None:
+    few = ("evaluations=6", "evaluation.epochs=2")
+    whole = run("random_search", "train", *few, folder=tmp_path / "whole")
+    part = run("random_search", "train", *few, "epoch_budget=5", folder=tmp_path / "grown")
+    assert part.history.spent == 4
+    grown = run("random_search", "train", *few, folder=tmp_path / "grown")  # 0, which is any number
+    assert grown.history.spent == 12
+    assert [t.as_json() for t in grown.history] == [t.as_json() for t in whole.history]
+
+
 def test_finalists_are_the_best_few_each_once(tmp_path: FilePath) -> None:
     found = run("random_search", "params", "evaluations=20", "finalists=3", folder=tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "finalists.json").read_text())
