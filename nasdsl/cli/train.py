@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,7 @@ from nasdsl.diagnostics import Diagnostic, Severity, failure
 
 if TYPE_CHECKING:
     from nasdsl.cli.networks import SpaceReference
-    from nasdsl.cli.trainings import Trainings
+    from nasdsl.cli.trainings import Outcome, Trainings
     from nasdsl.exporting.network import Network
     from nasdsl.pipeline import SearchSpace
     from nasdsl.report.progress import Progress
@@ -281,7 +281,26 @@ def _train(planned: Trainings, task: Task, name: str, workers: int, progress: Pr
     told = assessments.mean_and_spread([score.metric for score in outcome.test])
     which = f"candidate {outcome.winner + 1}: " if len(candidates) > 1 else ""
     print(f"{which}held-out {metric} {told} on {outcome.test[0].examples} examples")
+    for line in _reasons(outcome, len(planned.seeds), planned.jobs[0].validates):
+        print(line)
     return planned.base / "network"
+
+
+def _reasons(outcome: Outcome, seeds: int, validates: bool) -> Iterator[str]:
+    """Why this candidate, where others did as well, and why the network of this seed, where there are several."""
+    if outcome.tied:
+        *others, last = (str(number + 1) for number in outcome.tied)
+        yield (
+            f"candidates {', '.join(others)} and {last} did equally well on the validation part: "
+            f"{outcome.winner + 1} is the smallest of them"
+        )
+    if seeds > 1:
+        why = (
+            "which did best on the validation part"
+            if validates
+            else "the first, since the held-out part is not there to choose by"
+        )
+        yield f"the network that is kept is that of seed {outcome.kept}, {why}"
 
 
 def _can_inherit(weights: Weights, changed: bool) -> None:

@@ -167,16 +167,25 @@ def train_several(trainings: Trainings, task: Task, workers: int, progress: Prog
 
 @dataclass(frozen=True)
 class Outcome:
-    """The winner, a number among the candidates, and what its networks, one a seed, scored on the test part."""
+    """The winner, a number among the candidates, and what its networks, one a seed, scored on the test part.
+
+    ``tied`` are the candidates that did as well, the winner among them, where there is more than one; ``kept`` is the
+    seed whose network is in ``network/``.
+    """
 
     winner: int
     test: Sequence[Score]
+    tied: Sequence[int]
+    kept: int
 
 
 def conclude(trainings: Trainings, scores: Sequence[Sequence[Score]], task: Task) -> Outcome:
-    """Picks the winner by what is in ``scores``, scores it on the test part, and puts its network into ``network/``."""
-    means = [sum(score.metric for score in row) / len(row) for row in scores]
-    winner = max(range(len(means)), key=lambda i: (_number(means[i]), -i))
+    """Picks the winner by what is in ``scores``, scores it on the test part, and puts its network into ``network/``. Of
+    candidates that did equally well the one with the fewest parameters wins."""
+    means = [_number(sum(score.metric for score in row) / len(row)) for row in scores]
+    sizes = [trainings.space.measure(genotype).params for genotype in trainings.genotypes]
+    winner = max(range(len(means)), key=lambda i: (means[i], -sizes[i], -i))
+    equal = [i for i, mean in enumerate(means) if mean == means[winner]]
     row = scores[winner]
     count = len(trainings.seeds)
     own = trainings.jobs[winner * count : (winner + 1) * count]
@@ -184,7 +193,7 @@ def conclude(trainings: Trainings, scores: Sequence[Sequence[Score]], task: Task
     # Of several seeds that of the best validation score; the first where there is none.
     best = max(range(count), key=lambda i: _number(row[i].metric)) if own[0].validates else 0
     _copy(own[best].folder, trainings.base / KEPT)
-    return Outcome(winner, test)
+    return Outcome(winner, test, equal if len(equal) > 1 else (), trainings.seeds[best])
 
 
 def write_results(
@@ -202,6 +211,8 @@ def write_results(
             for genotype, row in zip(trainings.genotypes, scores, strict=True)
         ],
         "winner": outcome.winner,
+        "tied": list(outcome.tied),
+        "kept_seed": outcome.kept,
         "test": {"metrics": [s.metric for s in outcome.test], "losses": [s.loss for s in outcome.test]},
     }
     write_json(trainings.base / RESULTS, entries)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from nasdsl import pipeline
-from nasdsl.cli import jobs, networks
+from nasdsl.cli import jobs, networks, trainings
 from nasdsl.cli.app import app
 from nasdsl.diagnostics import NasError, failure
 from nasdsl.language.builder import Limits
@@ -115,6 +115,34 @@ def test_the_best_few_are_compared_on_validation_and_the_winner_is_tested_once(t
         out.splitlines()[-1] + "\n"
     )
     assert all((folder / "weights.safetensors").stat().st_mtime_ns == at for folder, at in before.items())
+    assert results["kept_seed"] == scores.index(max(scores))
+    assert out.splitlines()[-2] == (
+        f"the network that is kept is that of seed {results['kept_seed']}, which did best on the validation part"
+    )
+
+
+def test_of_candidates_that_did_equally_well_the_smallest_wins(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+
+    def equal(planned: trainings.Trainings, *given: Any) -> list[list[jobs.Score]]:
+        original(planned, *given)
+        sizes = [planned.space.measure(genotype).params for genotype in planned.genotypes]
+        told["pair"] = next((a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if sizes[b] < sizes[a])
+        return [[jobs.Score(0.5 if i in told["pair"] else 0.4, 1.0, 144)] for i in range(3)]
+
+    original = trainings.train_several
+    monkeypatch.setattr(trainings, "train_several", equal)
+    out = done("train", "run", "--top", 3, "--epochs", 1, "-o", "equal")
+    results = read("equal/results.json")
+    first, smaller = told["pair"]
+    assert (results["winner"], results["tied"]) == (smaller, [first, smaller])
+    assert (
+        f"candidates {first + 1} and {smaller + 1} did equally well on the validation part: {smaller + 1} is the smallest "
+        "of them"
+    ) in out.splitlines()
+    assert read("equal/network/genotype.json") == results["candidates"][results["winner"]]["genotype"]
 
 
 def test_side_by_side_they_come_to_the_same(there: Path) -> None:
@@ -136,6 +164,10 @@ def test_several_seeds_are_told_with_their_spread(there: Path) -> None:
     spread = (sum((m - mean) ** 2 for m in metrics) / 2) ** 0.5
     assert f"held-out accuracy {mean:.4f} ± {spread:.4f} (3 seeds)" in out
     assert same_weights(Path("seeds/network"), Path("seeds/candidates/1-5"))
+    assert (
+        "the network that is kept is that of seed 5, the first, since the held-out part is not there to choose by"
+        in out
+    )
 
 
 def test_a_failure_in_another_process_is_told_as_anywhere() -> None:
