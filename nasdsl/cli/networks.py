@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasdsl.cli.spaces import read_space
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.quantities import counted
 from nasdsl.space.size import Rational, plain, whole
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def summary(folder: Path) -> str:
     part = "held-out" if "test" in known else "validation"
     score = known.get("test") or known.get("validation") or {"metric": float("nan")}
     epochs = known.get("recipe", {}).get("epochs", "?")
-    return f"{known.get('space')}, {epochs} epochs, seed {known.get('seed')}, {part} metric {score['metric']:.4f}"
+    return f"{known.get('space')}, {counted(epochs, 'epoch')}, seed {known.get('seed')}, {part} metric {score['metric']:.4f}"
 
 
 def about(folder: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import typer
 from nasdsl.cli import configuration, errors, files, options
 from nasdsl.cli.spaces import fit_space, load_space
 from nasdsl.diagnostics import Diagnostic, Severity, failure
+from nasdsl.diagnostics.quantities import counted
 
 if TYPE_CHECKING:
     from nasdsl.cli.networks import SpaceReference
@@ -251,7 +252,9 @@ def _announce(planned: Trainings, task: Task, top: int, progress: Progress) -> N
     _warn_of_what_does_nothing(space.network(genotypes[0]), recipe)
     size = space.measure(genotypes[0])
     many = f"{len(planned.jobs)} trainings, the first" if not planned.alone else "training one"
-    progress.say(f"{many} of {space.name} on {task.name}: {size.params} params, {recipe.epochs} epochs")
+    progress.say(
+        f"{many} of {space.name} on {task.name}: {size.params} params, {counted(recipe.epochs, 'epoch')}"
+    )
     if len(genotypes) < top:
         progress.say(f"the run has scored {len(genotypes)} architectures, and all of them are trained")
 

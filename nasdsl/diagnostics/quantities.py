@@ -12,6 +12,15 @@ def grouped(number: int | str) -> str:
     return f"{int(number):,}".replace(",", " ")
 
 
+def counted(count: int | str, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "seed"), counted(3, "epoch")
+    ('1 seed', '3 epochs')
+    """
+    return f"{count} {what}{'' if str(count) == '1' else 's'}"
+
+
 def short(value: int | float) -> str:
     """A measure in three digits.
 

@@ -338,7 +338,17 @@ class Forms:
     def _depths(self, depth: Value, e: syntax.Expression, place: Place) -> list[int]:
         """The depths that are possible here, in order."""
         if kind_of(depth) != "number":
-            fail("N205", f"a depth is a whole number, and this is {self.elaborator.describe(depth)}", e.span)
+            numbers = (
+                [str(item) for item in depth.items if isinstance(item, int)]
+                if isinstance(depth, ListValue)
+                else []
+            )
+            fail(
+                "N205",
+                f"a depth is a whole number, and this is {self.elaborator.describe(depth)}",
+                e.span,
+                help=f"a choice of depths is written `{'|'.join(numbers)}`" if numbers else None,
+            )
         found: list[int] = []
         for leaf in leaves(depth):
             if isinstance(depth, Diagram) and isinstance(leaf, int):

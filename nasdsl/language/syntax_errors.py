@@ -85,6 +85,9 @@ def _where_it_began(fault: Fault) -> Fault:
         name = _first_target(tokens, fault.index - 1)
         if name > 0 and not tokens.starts_line(name) and tokens.kind(name - 1) in VALUE_ENDS:
             return Fault(tokens, name, frozenset(("ARROW", "PLUS")))
+    if fault.kind == "EQUAL" and fault.previous in ("IF", "FOR") and tokens.starts_line(fault.index - 1):
+        # It took `if` in `if = 3` for the statement.
+        return Fault(tokens, fault.index - 1, frozenset(("NAME",)))
     if fault.kind == "EQUAL" and "EQUAL" not in fault.accepts and fault.previous in ("NAME", "RSQB"):
         # It took `y` in `x = a -> ⏎ y = b` for what the pipe goes on with.
         name = _first_target(tokens, fault.index - 1)
@@ -152,7 +155,7 @@ def _foreign_word(fault: Fault) -> Diagnostic | None:
     return None
 
 
-_FOREIGN_SIGNS = {"||": " or ", "=>": "->", "-->": "->", "<-": "=", "++": "+", "===": "=="}
+_FOREIGN_SIGNS = {"||": " or ", ":=": "=", "=>": "->", "-->": "->", "<-": "=", "++": "+", "===": "=="}
 _FOREIGN_WORDS = {
     "let": "a name is given without a word: `x = 3`",
     "var": "a name is given without a word: `x = 3`",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nasdsl.diagnostics.quantities import grouped, short
+from nasdsl.diagnostics.quantities import counted, grouped, short
 from nasdsl.searching.differences import Behind
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def as_text(found: Bench) -> str:
         rows.append([s.strategy, told, *lacks, f"{s.regret:.2f}", reached, f"{s.evaluations:.1f}"])
     lines = [
         f"{found.space} on {found.table}: {grouped(str(found.architectures))} architectures, "
-        f"{found.evaluations} evaluations, {_counted(found.seeds, 'seed')}",
+        f"{found.evaluations} evaluations, {counted(found.seeds, 'seed')}",
         f"searched by {found.search_column}, reported {found.report_column} (optimum {found.optimum:.2f})",
         *([BEHIND_MEANS] if behind else []),
         "",
@@ -39,14 +39,6 @@ def as_text(found: Bench) -> str:
     ]
     lines += ["", f"{found.seconds:.1f} s in {found.workers} process{'es' if found.workers > 1 else ''}"]
     return "\n".join(lines) + "\n"
-
-
-def _counted(count: int, what: str) -> str:
-    """
-    >>> _counted(1, "seed"), _counted(3, "seed")
-    ('1 seed', '3 seeds')
-    """
-    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def supernets_as_text(found: SupernetBench) -> str:
@@ -72,8 +64,8 @@ def supernets_as_text(found: SupernetBench) -> str:
 
 def _legend(found: SupernetBench) -> Iterator[str]:
     yield (
-        f"{found.space} on {found.task}: {found.epochs} epochs a supernet, "
-        f"{_counted(found.seeds, 'search seed')}"
+        f"{found.space} on {found.task}: {counted(found.epochs, 'epoch')} a supernet, "
+        f"{counted(found.seeds, 'search seed')}"
     )
     if found.retrained:
         yield f"winner: trained from scratch, {found.metric} on the test part"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nasdsl.diagnostics.quantities import short
+from nasdsl.diagnostics.quantities import counted, short
 
 if TYPE_CHECKING:
     from nasdsl.exporting.profile import Comparison, Profile
@@ -18,8 +18,8 @@ def profile_lines(profiles: Sequence[Profile]) -> Iterator[str]:
     """Files beside each other, then the operators of each."""
     first = profiles[0].latency
     yield (
-        f"onnxruntime, {_several(first.threads, 'thread')}, batch {first.batch}, "
-        f"{_several(first.runs, 'run')} (milliseconds)"
+        f"onnxruntime, {counted(first.threads, 'thread')}, batch {first.batch}, "
+        f"{counted(first.runs, 'run')} (milliseconds)"
     )
     wide = max(len(one.file) for one in profiles)
     heads = ("median", "p5", "p95", "p99", "params", "multiply-adds", "peak memory", "on disk")
@@ -61,14 +61,10 @@ def comparison_lines(first: str, second: str, found: Comparison) -> Iterator[str
     """Which of two files is faster, and how sure that is."""
     yield (
         f"{second} takes {found.ratio:.2f} times as long as {first} "
-        f"({_several(found.first.runs, 'pair')} by turns; nine of ten between {found.p05:.2f} and {found.p95:.2f})"
+        f"({counted(found.first.runs, 'pair')} by turns; nine of ten between {found.p05:.2f} and {found.p95:.2f})"
     )
     if found.p05 <= 1 <= found.p95:
         yield "the spread reaches over 1: on this machine, now, they can't be told apart by single runs"
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _bytes(size: int) -> str:

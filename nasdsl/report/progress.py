@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nasdsl.diagnostics.quantities import grouped, size_text
+from nasdsl.diagnostics.quantities import counted, grouped, size_text
 
 if TYPE_CHECKING:
     from nasdsl.training.train import Epoch
@@ -36,7 +36,7 @@ class Progress:
                 self.metric = event["score"]
                 how = f"at most {grouped(event['evaluations'])} scored by {event['evaluator']}"
             else:
-                how = f"{event['epochs']} epochs of {event['steps']} steps, "
+                how = f"{counted(event['epochs'], 'epoch')} of {counted(event['steps'], 'step')}, "
                 how += f"in about {size_text(event['memory']['total'])} of memory"
                 if "proposals" in event:
                     self._proposals = event["proposals"]
@@ -51,7 +51,8 @@ class Progress:
             )
         elif kind == "resume":
             self._epochs = event["epochs"]
-            done = f"{event['epoch']} epochs and {event['step']} steps were done, {event['trials']} scored"
+            steps = f"{counted(event['epoch'], 'epoch')} and {counted(event['step'], 'step')}"
+            done = f"{steps} were done, {event['trials']} scored"
             if "evaluator" in event:
                 self.metric = event["score"]
                 done = f"{event['trials']} of at most {grouped(event['evaluations'])} were scored"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from nasdsl.diagnostics.quantities import counted
 from nasdsl.searching.history import History
 from nasdsl.searching.settings import SearchSettings
 from nasdsl.space.marginals import Scored, by_share, comparable, marginals, means
@@ -30,7 +31,7 @@ def page(
         + (
             f"seed {settings.seed}."
             if settings.evaluator
-            else f"{settings.search.epochs} epochs, seed {settings.seed}."
+            else f"{counted(settings.search.epochs, 'epoch')}, seed {settings.seed}."
         ),
         "",
         told,

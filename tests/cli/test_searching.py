@@ -65,6 +65,7 @@ def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_search_leaves_a_folder_that_makes_sense(there: Path) -> None:
     out = (there / "search.out").read_text()
     assert "1 125 architectures" in out
+    assert "gdas on digits, 1 epoch of " in out
     assert "no --data" not in out
     assert "winner" in out
     assert f"nasdsl train {RUN}" in out

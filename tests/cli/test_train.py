@@ -275,7 +275,7 @@ def test_a_network_that_was_trained_otherwise_is_not_replaced_by_the_way(there: 
     several = ("train", "run", "--top", 2, "--epochs", 1, "-o", "best")
     done(*several)
     stored = {path: path.read_bytes() for path in Path("best").rglob("*.json")}
-    kept = "`best/network` has a network that was trained otherwise: tiny, 1 epochs, seed 0, held-out metric"
+    kept = "`best/network` has a network that was trained otherwise: tiny, 1 epoch, seed 0, held-out metric"
     for other in (
         ("train", "run", "--epochs", 1),  # on the whole training part
         ("train", "run", "--top", 2, "--epochs", 2),
