@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from nasdsl.searching import STRATEGIES, search
 from nasdsl.searching.interrupt import Stop
 from nasdsl.searching.journal import Unkept
 from nasdsl.searching.search import Search, SearchResult
+from nasdsl.searching.steps import Steps
 from nasdsl.searching.strategy import trains_supernet
 from nasdsl.space.space import Space
 from nasdsl.supernet.graphs import Captured, Pool
@@ -27,7 +29,7 @@ from nasdsl.training.objectives import Classification
 from nasdsl.training.recipe import Recipe
 from nasdsl.training.train import evaluate, fit
 from tests.pretended import Broken, Machine, bare, pretended_gpu
-from tests.searching.small import EDGES, settings, task
+from tests.searching.small import EDGES, assert_same_run, settings, task
 
 CUDA = torch.device("cuda")
 STATIC, CALLS = "optimise.static=on", "optimise.static=off"
@@ -110,6 +112,31 @@ def test_fewer_bits_lead_about_there(strategy: str, assignments: tuple[str, ...]
         found = run("cuda", strategy, assignments, precision)
     expected = run("cpu", strategy, assignments)
     assert found.best.loss == pytest.approx(expected.best.loss, abs=0.05)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process, which records anew, with momenta and the scale of its gradients as they were."""
+
+    def go(folder: Path) -> None:
+        chosen = settings("gdas", STATIC, "checkpoint_steps=3")
+        chosen = chosen.model_copy(update={"device": "cuda", "precision": "float16"})
+        with pretended_gpu():
+            search(edges(), chosen, task=task(), folder=folder)
+
+    go(tmp_path / "whole")
+    step = Steps.weight_step
+
+    def stopped(self: Steps, batch: Any, number: int, rate: float) -> None:
+        if number == 5:
+            raise KeyboardInterrupt
+        step(self, batch, number, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Steps, "weight_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / "parts")
+    go(tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 # --- waiting ------------------------------------------------------------------------------------------
