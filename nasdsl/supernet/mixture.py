@@ -24,11 +24,16 @@ from nasdsl.supernet.gates import inner
 
 
 class Blend:
-    """The weights of one pass. What is asked of it is worked out once."""
+    """The weights of one pass. What is asked of it is worked out once.
 
-    def __init__(self, space: Space, weights: Mapping[str, Tensor]) -> None:
+    A strategy's weights may have more bits than a network needs, of tensors of ``dtype``: what they come to is rounded
+    to that, or to float32 where it has fewer, for all nodes that ask alike.
+    """
+
+    def __init__(self, space: Space, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
         self._space = space
         self._weights = weights
+        self._dtype = None if dtype is None else torch.promote_types(dtype, torch.float32)
         self._owner = {v: choice for choice in space.choices for v in choice.variables}
         self._cases: dict[int, Sequence[Tensor]] = {}
         self._known: dict[int, Tensor | float] = {}
@@ -45,7 +50,7 @@ class Blend:
             values = [self.probability(guard) for guard in guards]
             # Filled, not copied from the host, for which a device would be waited for.
             entries = [v if isinstance(v, Tensor) else like.new_full((), v) for v in values]
-            found = self._vectors[key] = torch.stack(entries).to(device)
+            found = self._vectors[key] = torch.stack(entries).to(device, self._dtype)
         return found
 
     def others(self, choices: Sequence[str]) -> Tensor | None:

@@ -167,7 +167,7 @@ class Supernet(nn.Module):
         scanning: Scanning | None,
     ) -> Tensor | tuple[Tensor, ...]:
         if mixture is not None:
-            blend = Blend(self.space, mixture)
+            blend = Blend(self.space, mixture, self.dtype)
             return self._run(inputs, self._mixture_plan(among, share), blend=blend, scanning=scanning)
         assert genotype is not None, "either a genotype or a mixture is run"
         # A gradient of ones reaches a gate also where its candidate is absent, so absence has to stay visible.

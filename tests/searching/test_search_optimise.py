@@ -60,6 +60,12 @@ def test_a_switch_changes_no_result(strategy: str, switch: str) -> None:
     assert_usual(settings(strategy, f"optimise.{switch}"))
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("strategy", ["one_shot", "pc_darts", "drnas"])
+def test_fusing_changes_no_result_where_several_candidates_run(strategy: str) -> None:
+    assert_usual(settings(strategy, "optimise.fuse=padded"))
+
+
 def test_what_is_set_is_told_at_the_start() -> None:
     told: list[dict[str, Any]] = []
     search(space(), settings("random"), task=task(), on_event=told.append)
