@@ -15,7 +15,8 @@ from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.diagnostics.quantities import grouped
 
 if TYPE_CHECKING:
-    from nasdsl.space.choice import Choice, Taken
+    from nasdsl.language.narrowing.decisions import Wish
+    from nasdsl.space.choice import Choice
     from nasdsl.space.space import Space
 
 
@@ -25,7 +26,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="CHOICE=LABEL...",
-            help="What to fix. A sub-list is written CHOICE=a,b; CHOICE= takes nothing.",
+            help="What to fix, or with 'CHOICE=A|B' what to leave. A sub-list is written CHOICE=a,b; CHOICE= takes nothing.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +48,8 @@ def command(
     space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
 ) -> None:
-    """Fix choices and write the smaller space as a file that reads like the original.
+    """Fix choices, or leave them some of their candidates, and write the smaller space as a file that reads like the
+    original.
 
     With every choice fixed, what is written is one architecture; with none, a copy of the space, such as one that ships
     and is to be changed. Nothing is written unless the smaller space compiles and is the original one with these
@@ -57,6 +59,7 @@ def command(
 
         nasdsl narrow quickstart -o mine.nas
         nasdsl narrow darts normal.n[2].0=sep_conv_3x3 -o mine.nas
+        nasdsl narrow quickstart 'width=16|24' 'normal.b=skip|conv3x3' -o small.nas
         nasdsl narrow ofa_mobilenetv3 stage#1.repeat.depth=2 stage#2.repeat.depth=2
         nasdsl narrow nasbench201 -g best.json -o best.nas
     """
@@ -71,11 +74,11 @@ def command(
     prepared = prepare(module, pick_space(module, space_name), setup)
     space = prepared.space
     errors.warn(space)
-    fixed: dict[str, Taken] = {}
+    wishes: dict[str, Wish] = {}
     if genotype is not None:
-        fixed.update(space.genotype(networks.read_genotype(genotype)))
-    fixed.update(read_assignments(space, assignments or [], fixed))
-    found = narrow(prepared, fixed, path if output is None else output)
+        wishes.update(space.genotype(networks.read_genotype(genotype)))
+    wishes.update(read_assignments(space, assignments or [], wishes))
+    found = narrow(prepared, wishes, path if output is None else output)
     if found.flat:
         print(
             "note: the original text can't say this architecture, so it is written tensor by tensor",
@@ -89,11 +92,9 @@ def command(
     print(f"wrote {output}: {grouped(count)} architecture{'' if count == 1 else 's'}")
 
 
-def read_assignments(
-    space: Space, assignments: Sequence[str], known: Mapping[str, Taken]
-) -> dict[str, Taken]:
-    """``CHOICE=LABEL`` as decisions. Raises NasError (N623) for what is not of that form, or is said twice."""
-    found: dict[str, Taken] = {}
+def read_assignments(space: Space, assignments: Sequence[str], known: Mapping[str, Wish]) -> dict[str, Wish]:
+    """``CHOICE=LABEL`` and ``CHOICE=A|B`` as decisions. Raises NasError (N623) for what is not of that form, or is said twice."""
+    found: dict[str, Wish] = {}
     names = {choice.name: choice for choice in space.choices}
     for text in assignments:
         name, label = _split(text, names)
@@ -119,7 +120,11 @@ def _split(text: str, names: Mapping[str, object]) -> tuple[str, str]:
     return text[: places[0]].strip(), text[places[0] + 1 :].strip()
 
 
-def _taken(choice: Choice, label: str) -> Taken:
+def _taken(choice: Choice, label: str) -> Wish:
+    from nasdsl.language.narrowing import Kept
+
+    if label not in choice.labels and "|" in label:
+        return Kept(tuple(part.strip() for part in label.split("|")))
     if not choice.is_sublist:
         return label
     if label.startswith("["):
@@ -135,5 +140,7 @@ def _taken(choice: Choice, label: str) -> Taken:
     return tuple(part.strip() for part in label.split(",")) if label else ()
 
 
-def _said(taken: Taken) -> str:
-    return f"`{taken}`" if isinstance(taken, str) else f"`{','.join(taken)}`"
+def _said(wish: Wish) -> str:
+    if isinstance(wish, str):
+        return f"`{wish}`"
+    return f"`{','.join(wish)}`" if isinstance(wish, tuple) else f"`{'|'.join(wish.labels)}`"

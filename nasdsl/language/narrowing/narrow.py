@@ -1,4 +1,4 @@
-"""Fixes choices of a space and writes the smaller space as text that reads like the original.
+"""Fixes choices of a space, or leaves them some of their candidates, and writes the smaller space as text that reads like the original.
 
 Where every walk through a place of the text decides alike, the place is edited: ``16 | 24 | 32`` becomes ``24``.
 Where walks differ, the text is specialised: a definition is written once for each way in which its uses are decided, or
@@ -18,15 +18,14 @@ from pathlib import Path
 
 from nasdsl.diagnostics import NasError, failure
 from nasdsl.language.narrowing import flat
-from nasdsl.language.narrowing.decisions import Decisions
+from nasdsl.language.narrowing.decisions import Decisions, Kept, Wish
 from nasdsl.language.narrowing.faults import Unequal, Untraceable, cannot
 from nasdsl.language.narrowing.prepare import Prepared, Setup, prepare
 from nasdsl.language.narrowing.proof import verified
 from nasdsl.language.narrowing.writer import Writer
-from nasdsl.space.choice import Taken
 from nasdsl.space.space import Space
 
-__all__ = ["Narrowed", "Prepared", "Setup", "narrow", "prepare"]
+__all__ = ["Kept", "Narrowed", "Prepared", "Setup", "narrow", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,14 @@ class Narrowed:
     flat: bool
 
 
-def narrow(prepared: Prepared, fixed: Mapping[str, Taken], home: Path) -> Narrowed:
-    """The space with choices fixed. ``home`` is where the text will stand: its imports are looked up from there.
+def narrow(prepared: Prepared, wishes: Mapping[str, Wish], home: Path) -> Narrowed:
+    """The space with choices fixed, or with the candidates that are :class:`Kept`. ``home`` is where the text will stand: its imports are looked up from there.
 
     Raises NasError for a choice or candidate that is not there (N801, N804, N805), where nothing is left (N620), and
     where the text can't say it (N621, N622).
     """
     space = prepared.space
-    decisions = Decisions(space, fixed)
+    decisions = Decisions(space, wishes)
     expected = decisions.count()
     if expected == 0:
         raise failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nasdsl.diagnostics import Findings, Source
@@ -35,8 +36,11 @@ def verified(text: str, prepared: Prepared, decisions: Decisions, expected: int,
         raise Unequal("other limits on measures would be left")
     table = Diagrams()
     left = decisions.open_choices()
-    if [_form(choice) for choice in left] != [_form(choice) for choice in found.choices]:
+    if [_form(c, decisions.labels(c)) for c in left] != [_form(c, c.labels) for c in found.choices]:
         raise Unequal("other choices would be left than those that are open")
+    for old, new in zip(left, found.choices, strict=True):
+        if old.index in decisions.kept and new.labels != decisions.labels(old):
+            raise Unequal(f"the candidates of `{old.name}` would have other names")
     into: dict[int, tuple[int, int]] = {}
     cases: dict[int, list[Diagram]] = {}
     for old, new in zip(left, found.choices, strict=True):
@@ -48,10 +52,18 @@ def verified(text: str, prepared: Prepared, decisions: Decisions, expected: int,
     fixed = decisions.variables
     gone = {v: 0 for choice in space.choices for v in choice.variables if v not in into and v not in fixed}
     before_cases = decided_cases(space, table, {**fixed, **gone}, into)
+    for before, allowed in decisions.left.items():
+        if before in into:
+            after, arity = into[before]
+            places = {case: position for position, case in enumerate(allowed)}
+            before_cases[before] = [
+                table.equals(after, places[case], arity) if case in places else table.false
+                for case in range(space.arities[before])
+            ]
     if outline(space, table, before_cases) != outline(found, table, cases):
         raise Unequal("its networks would differ from those of the original")
     return found
 
 
-def _form(choice: Choice) -> tuple[int, str, bool]:
-    return len(choice.labels), choice.pick, choice.is_sublist
+def _form(choice: Choice, labels: Sequence[str]) -> tuple[int, str, bool]:
+    return len(labels), choice.pick, choice.is_sublist

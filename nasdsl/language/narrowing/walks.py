@@ -8,11 +8,11 @@ from typing import Any
 
 from nasdsl.diagnostics import Span
 from nasdsl.language import syntax
-from nasdsl.language.narrowing.decisions import Decisions
+from nasdsl.language.narrowing.decisions import Decisions, Kept
 from nasdsl.language.narrowing.trace import Called, Event, Key, Site, Trace, Use, key_of
 
 Decision = Hashable
-"""A label, a tuple of labels of a sub-list, or None where a choice stays open."""
+"""A label, a tuple of labels of a sub-list, the candidates that are kept, or None where a choice stays open."""
 Signature = frozenset[tuple[Key, tuple[tuple[Key, int], ...], Any]]
 
 
@@ -51,16 +51,20 @@ class Walks:
                     self._by_use.setdefault(id(event.use), []).append(event)
         self._signatures: dict[int, Signature] = {}
         self.variants = self._variants()
-        self.whole = all(self.decision(event) is not None for event in self._live_sites())
+        self.whole = all(
+            not (decision is None or isinstance(decision, Kept))
+            for decision in map(self.decision, self._live_sites())
+        )
 
     def alive(self, event: Event) -> bool:
         return self.decisions.may_hold(event.guard)
 
     def decision(self, site: Site) -> Decision:
-        """What was decided there: labels; None where the choice is open, or where there was none."""
+        """What was decided there: labels, or those that are kept; None where the choice is open, or where there was none."""
         if site.record is None:
             return None
-        return self.decisions.taken.get(site.record.index)
+        index = site.record.index
+        return self.decisions.kept.get(index, self.decisions.taken.get(index))
 
     def _live_sites(self) -> Iterator[Site]:
         for events in self.trace.sites.values():

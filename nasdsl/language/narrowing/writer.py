@@ -11,7 +11,7 @@ from typing import Any
 from nasdsl.language import syntax
 from nasdsl.language.format import number_text
 from nasdsl.language.kinds import is_input
-from nasdsl.language.narrowing.decisions import Decisions
+from nasdsl.language.narrowing.decisions import Decisions, Kept
 from nasdsl.language.narrowing.faults import OpenDepth, Untraceable
 from nasdsl.language.narrowing.fold import folded
 from nasdsl.language.narrowing.pieces import Piece, apart, fitted, kind_of, stage, value_text
@@ -305,6 +305,8 @@ class Writer:
             if clauses and isinstance(node, syntax.Choose) and self.walks.differs(node, context):
                 return self._render_candidates(node, sites, context)
             return self._spliced(node, context)
+        if isinstance(decision, Kept):
+            return self._left(node, sites, decision, context)
         wanted = decision if isinstance(decision, tuple) else (decision,)
         found: list[Piece] = []
         for label in wanted:
@@ -312,6 +314,43 @@ class Writer:
         if not some:
             return found[0]
         return Piece(f"[{', '.join(piece.text for piece in found)}]", "atom")
+
+    def _left(
+        self, node: syntax.Alternatives | syntax.Choose, sites: Sequence[Site], kept: Kept, context: Context
+    ) -> Piece:
+        """A choice among the candidates that it keeps, with what stands between them."""
+        labels = sites[0].labels
+        if any(site.labels != labels for site in sites):
+            raise Untraceable("the candidates differ from use to use", node.span)
+        if isinstance(node, syntax.Choose) and node.clauses:
+            return self._turns_left(node, sites[0], kept, context)
+        if len(labels) != len(node.items):
+            raise Untraceable("these candidates don't stand one by one in the text", node.span)
+        source, at = node.span.source.text, node.span.start
+        pieces: list[str] = []
+        gap: str | None = None
+        for label, item in zip(labels, node.items, strict=True):
+            # Between two that stay stands what followed the first: a comment on its line is about it.
+            gap = source[at : item.span.start] if gap is None else gap
+            if label in kept.labels:
+                piece = self._render(item, context)
+                pieces += [gap, item.span.text if piece.kind == "same" else piece.text]
+                gap = None
+            at = item.span.end
+        return Piece("".join([*pieces, source[at : node.span.end]]), kind_of(node))
+
+    def _turns_left(self, node: syntax.Choose, site: Site, kept: Kept, context: Context) -> Piece:
+        """Candidates that a loop makes: its other turns are left out, or where turns differ, each is written out."""
+        (first, *more), wanted = node.clauses, [site.labels.index(label) for label in kept.labels]
+        if more or len(first.targets) > 1 or self.walks.differs(node, context):
+            items = [self._candidate(node, [site], label, context).text for label in kept.labels]
+            return Piece(f"choose {{ {', '.join(items)} }}", "atom")
+        loop, (target,) = key_of(first.iterable.span), first.targets
+        turns = {inner.turns[loop]: inner for inner in self._turns(first.iterable, first.targets, context)}
+        words = [turns[site.turns_of[position][loop]].words[target.name] for position in wanted]
+        where = node.span.source.text[first.iterable.span.end : node.span.end]
+        element = self._item(node.items[0].value, context)
+        return Piece(f"choose {{ {element} for {target.name} in [{', '.join(words)}]{where}", "atom")
 
     def _candidate(
         self, node: syntax.Alternatives | syntax.Choose, sites: Sequence[Site], label: str, context: Context
@@ -381,7 +420,7 @@ class Writer:
                 if label not in choice.labels:
                     continue
                 if choice.index not in self.decisions.taken:
-                    left += self.decisions.may_hold(choice.guard)
+                    left += label in self.decisions.labels(choice) and self.decisions.may_hold(choice.guard)
                     continue
                 decision = self.decisions.taken[choice.index]
                 chosen = decision == label if isinstance(decision, str) else label in decision
@@ -410,7 +449,11 @@ class Writer:
             alive = {event.number for event in copies if self.walks.alive(event)}
             if copies and not alive:
                 return Piece("identity", "atom")
-            if alive == {1} and len({event.number for event in copies}) > 1:
+            if (
+                alive == {1}
+                and len({event.number for event in copies}) > 1
+                and not any(self._rests_on_kept(event) for event in copies)
+            ):
                 # Of several copies one is left, which is in every architecture.
                 return self._chosen(operation, context)
             if self.walks.differs_over(key_of(operation.span), operation.span, context):
@@ -443,6 +486,10 @@ class Writer:
             return None
         first = self._candidate(node, sites, sites[0].labels[0], context)
         return f"zero({first.text})"
+
+    def _rests_on_kept(self, event: Copied) -> bool:
+        """Whether it is left open by a choice that keeps several candidates, such as a depth of 0 or 1."""
+        return not self.decisions.restricted(event.guard).support().isdisjoint(self.decisions.left)
 
     def _copied(self, operation: syntax.Expression, context: Context) -> list[Copied]:
         copies = [e for e in self.trace.copies.get(key_of(operation.span), ()) if id(e.use) in context.uses]
@@ -555,7 +602,7 @@ class Writer:
             isinstance(body, syntax.Choose) and body.quantity is None
         ):
             sites: list[Site] = self.walks.events(self.trace.sites, key_of(body.span), inside)
-            if not sites or any(self.walks.decision(site) is None for site in sites):
+            if not sites or any(self._is_open(site) for site in sites):
                 return None
         elif not isinstance(body, syntax.Name | syntax.Call):
             return None
@@ -574,6 +621,10 @@ class Writer:
         if piece.kind == "pipe":
             return Piece(f"{stage(given[0])} -> {piece.text}", "pipe") if len(given) == 1 else None
         return Piece(f"{piece.text}({', '.join(given)})", "atom")
+
+    def _is_open(self, site: Site) -> bool:
+        decision = self.walks.decision(site)
+        return decision is None or isinstance(decision, Kept)
 
     def _settings(
         self, node: syntax.Expression, events: Sequence[Called], define: syntax.Define, context: Context
