@@ -511,7 +511,7 @@ def test_candidates_are_cut_where_they_stand_and_comments_stay_with_theirs(tmp_p
     found = narrow(prepared, left, path)
     lines = [line.strip() for line in found.text.splitlines()]
     assert lines[3:6] == ["| none: identity  # nothing", "| hard: relu  # not", "| last: tanh"]
-    assert lines[6] == "y = x -> act -> linear(3 | 4)"
+    assert lines[6] == "y = x -> act -> linear(3|4)"
     assert "choose { gelu, tanh }" in lines[7] and "choose { linear(k) for k in [5, 7] }" in lines[7]
     assert found.space.count() == 3 * 2 * 2 * 2
 
