@@ -16,11 +16,12 @@ from nasdsl.diagnostics import did_you_mean, failure
 if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.searching.bench_supernet import Listing, Outcome
+    from nasdsl.searching.settings import SearchSettings
     from nasdsl.training.tasks import Task
 
 TABULAR = "random_search,regularized_evolution,local_search,reinforce"
 SHARING = "random,gdas,darts"
-OF_SUPERNETS = ("truth", "epochs", "retrain", "device", "precision")
+OF_SUPERNETS = ("truth", "epochs", "retrain", "device", "precision", "evaluator")
 """Options that say nothing where strategies are compared on a table alone."""
 
 
@@ -45,8 +46,21 @@ def command(
     ] = None,
     evaluations: Annotated[
         int,
-        typer.Option("--evaluations", min=1, help="Architectures that a search may look up in the table."),
+        typer.Option(
+            "--evaluations",
+            min=1,
+            help="Architectures that a search may look up in the table, or have evaluated.",
+        ),
     ] = 100,
+    evaluator: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluator",
+            metavar="NAME",
+            help="What scores architectures for strategies that train no supernet, on a task.",
+            show_default=False,
+        ),
+    ] = None,
     epochs: options.EpochsOption = None,
     seeds: Annotated[
         int | None,
@@ -132,7 +146,8 @@ def command(
 
     With `--task` each strategy trains a supernet, for the same number of epochs. Told are what the winners come to when
     they are trained from scratch, or what `--table` has for them, and, with `--truth`, how well the shared weights rank
-    architectures.
+    architectures. Strategies that train none take an `--evaluator`; with `train` all that they train together has as many
+    epochs as a supernet.
 
     Examples:
 
@@ -140,6 +155,7 @@ def command(
         nasdsl bench nasbench201 --table cifar10.csv --strategies random_search,local_search --evaluations 300 -o runs/bench
         nasdsl bench nasbench201 --table cifar10.csv -c regularized_evolution.population=20
         nasdsl bench mine.nas --task digits --strategies random,gdas --epochs 30 --truth table.csv
+        nasdsl bench mine.nas --task digits --strategies gdas,regularized_evolution --evaluator train --epochs 60
         nasdsl bench nasbench201 --data cifar-10-batches-bin --table cifar10.csv --strategies gdas,enas --epochs 50
     """
     on_task = task is not None or data is not None
@@ -162,7 +178,7 @@ def command(
         everywhere = [f"device={resolve_device(device)}", f"precision={precision.value}"]
         _on_task(
             space, loaded, strategies or SHARING, own, everywhere,
-            epochs=epochs, seeds=seeds or 3, truth=truth, listing=listing,
+            epochs=epochs, evaluator=evaluator or "", evaluations=evaluations, seeds=seeds or 3, truth=truth, listing=listing,
             retrain=table is None if retrain is None else retrain,
             workers=workers, as_json=as_json, output=output,
         )  # fmt: skip
@@ -195,12 +211,13 @@ def _check_kind(context: typer.Context, *, on_task: bool) -> None:
             "strategies are compared on a table or on a task: say which",
             "--table cifar10.csv, or --task digits",
         )
-    others = ("evaluations",) if on_task else OF_SUPERNETS
+    others: tuple[str, ...] = OF_SUPERNETS
     if on_task:
-        about = "looking architectures up in a table, and on a task supernets are trained"
+        others = ("evaluations",) if context.params["evaluator"] is None else ()
+        about = "what an `--evaluator` or a table scores, and supernets are trained"
         help = "leave it out; `--epochs` says how long a search is"
     else:
-        about = "supernets, and on a table alone none is trained"
+        about = "what is trained on a task, and on a table alone nothing is"
         help = "leave it out, or say what supernets are trained on: --task digits"
     for name in others:
         if configuration.was_given(context, name):
@@ -226,6 +243,8 @@ def _on_task(
     everywhere: list[str],
     *,
     epochs: int | None,
+    evaluator: str,
+    evaluations: int,
     seeds: int,
     truth: Path | None,
     listing: Listing | None,
@@ -235,26 +254,40 @@ def _on_task(
     output: Path | None,
 ) -> None:
     from nasdsl.report import benchmarks
-    from nasdsl.searching import settings_for
+    from nasdsl.searching import EVALUATORS, STRATEGIES, settings_for
     from nasdsl.searching.bench_supernet import bench_supernets
+    from nasdsl.searching.strategy import trains_supernet, without_supernet
     from nasdsl.searching.table import read_columns
 
     names = _names(strategies)
     everyone = [text for text in config if text.partition(".")[0] in ("search", "training")]
-    own = of_strategies([text for text in config if text not in everyone], names)
-    chosen = [
-        settings_for(
-            name,
-            assignments=[
-                *everywhere,
-                *([f"search.epochs={epochs}"] if epochs is not None else []),
-                *everyone,
-                *(f"options.{text}" for text in own[name]),
-            ],
-            task=task.name,
+    evaluation = [text for text in config if text.partition(".")[0] == "evaluation"]
+    own = of_strategies([text for text in config if text not in (*everyone, *evaluation)], names)
+    everyone = [*everywhere, *([f"search.epochs={epochs}"] if epochs is not None else []), *everyone]
+
+    def settings_of(name: str, evaluator: str, more: list[str]) -> SearchSettings:
+        options = [f"options.{text}" for text in own[name]]
+        return settings_for(
+            name, evaluator=evaluator, assignments=[*everyone, *more, *options], task=task.name
         )
-        for name in names
-    ]
+
+    sharing = {name for name in names if trains_supernet(STRATEGIES.find(name))}
+    if evaluator and sharing == {*names}:
+        raise failure(
+            "N971",
+            "`--evaluator` is about strategies that train no supernet, and all of these do",
+            f"leave it out, or add one of {', '.join(without_supernet())} to `--strategies`",
+        )
+    found_settings = {name: settings_of(name, "", []) for name in names if name in sharing}
+    budget = [f"evaluations={evaluations}", *evaluation]
+    if evaluator and hasattr(EVALUATORS.find(evaluator), "budget"):
+        # As many epochs as a supernet has, for all trainings together.
+        together = max((one.search.epochs for one in found_settings.values()), default=epochs or 0)
+        budget.append(f"epoch_budget={together}")
+    for name in names:
+        if name not in sharing:
+            found_settings[name] = settings_of(name, evaluator, budget)
+    chosen = [found_settings[name] for name in names]
     known = read_columns(truth, space, "test") if truth is not None else None
 
     def progress(outcome: Outcome) -> None:

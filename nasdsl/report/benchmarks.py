@@ -67,6 +67,8 @@ def _legend(found: SupernetBench) -> Iterator[str]:
         f"{found.space} on {found.task}: {counted(found.epochs, 'epoch')} a supernet, "
         f"{counted(found.seeds, 'search seed')}"
     )
+    if found.without:
+        yield f"without a supernet: scored by {found.without}"
     if found.retrained:
         yield f"winner: trained from scratch, {found.metric} on the test part"
     if found.listing is not None:

@@ -1,5 +1,7 @@
 """Strategies side by side on a task: the same supernet and budget, several search seeds, in parallel.
 
+Those that train no supernet have an evaluator, and as many epochs for all of their trainings as a supernet has.
+
 Of each search is told what its winner comes to when it is trained from scratch, or what a table lists for it, how well
 the shared weights rank a list of architectures whose worth is known, and the time that it took.
 """
@@ -20,8 +22,9 @@ from nasdsl.searching.interrupt import stopping
 from nasdsl.searching.journal import Unkept
 from nasdsl.searching.processes import cores, in_processes
 from nasdsl.searching.ranking import Agreement, agreement
-from nasdsl.searching.search import Search, make_strategy
+from nasdsl.searching.search import Search, beginning, make_strategy
 from nasdsl.searching.settings import SearchSettings, settings_type
+from nasdsl.searching.strategy import STRATEGIES, trains_supernet
 from nasdsl.searching.table import Table
 from nasdsl.space import serialize
 from nasdsl.space.space import Space
@@ -54,8 +57,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One search. ``shared`` is the winner's metric with the shared weights on the held-out half, ``test`` that of the
-    winner trained from scratch on the test part (nan where it wasn't), ``listed`` what a table says of it (nan without
+    """One search. ``shared`` is the winner's metric with the shared weights on the held-out half (nan where none are
+    shared), ``test`` that of the winner trained from scratch on the test part (nan where it wasn't), ``listed`` what a table says of it (nan without
     one); ``params`` and ``flops`` are the winner's; ``ranking`` how the shared weights order the architectures of the truth, None without one; ``seconds`` of the
     search alone: of processor time, or by the clock where it ran on a GPU."""
 
@@ -73,7 +76,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SupernetBench:
-    """What :func:`bench_supernets` gives. ``ceiling`` is the agreement of the first two training seeds of the truth."""
+    """What :func:`bench_supernets` gives. ``without`` says how architectures are scored where no supernet is trained, empty
+    where one always is; ``ceiling`` is the agreement of the first two training seeds of the truth."""
 
     space: str
     task: str
@@ -81,6 +85,7 @@ class SupernetBench:
     epochs: int
     seeds: int
     device: str
+    without: str
     listing: Listing | None
     architectures: int
     ceiling: Agreement | None
@@ -117,7 +122,7 @@ class SupernetBench:
         """For machines."""
         return {
             "space": self.space, "task": self.task, "metric": self.metric, "epochs": self.epochs,
-            "seeds": self.seeds, "device": self.device, "architectures": self.architectures,
+            "seeds": self.seeds, "device": self.device, "without_supernet": self.without, "architectures": self.architectures,
             "listing": None if self.listing is None else
             {"table": self.listing.table, "column": self.listing.column, "optimum": self.listing.optimum},
             "compared_by": self.told, "behind": {name: vars(one) for name, one in self.behind.items()},
@@ -125,8 +130,8 @@ class SupernetBench:
             "seconds": round(self.seconds, 1), "workers": self.workers,
             "searches": [
                 {**vars(o), "ranking": vars(o.ranking) if o.ranking is not None else None,
-                 "test": None if math.isnan(o.test) else o.test,
-                 "listed": None if math.isnan(o.listed) else o.listed}
+                 **{key: None if math.isnan(value) else value for key, value in
+                    (("shared", o.shared), ("test", o.test), ("listed", o.listed))}}
                 for o in self.outcomes
             ],
         }  # fmt: skip
@@ -182,9 +187,21 @@ def bench_supernets(
     names = [one.strategy for one in settings]
     outcomes.sort(key=lambda o: (names.index(o.strategy), o.seed))
     return SupernetBench(
-        space.name, task.name, task.objective.name, settings[0].search.epochs, seeds, str(device), listing,
+        space.name, task.name, task.objective.name, settings[0].search.epochs, seeds, str(device),
+        next((_without(one) for one in settings if one.evaluator), ""), listing,
         len(truth or {}), ceiling(truth or {}), tuple(outcomes), time.perf_counter() - began, workers,
     )  # fmt: skip
+
+
+def _without(settings: SearchSettings) -> str:
+    """How a strategy that trains no supernet gets its scores, and how many at most.
+
+    >>> from nasdsl.searching.settings import settings_for
+    >>> _without(settings_for("random_search", evaluator="train", assignments=["epoch_budget=30"]))
+    'train, at most 100 architectures and 30 epochs of training together'
+    """
+    budget = f" and {settings.epoch_budget} epochs of training together" if settings.epoch_budget else ""
+    return f"{settings.evaluator}, at most {settings.evaluations} architectures{budget}"
 
 
 def ceiling(truth: Truth) -> Agreement | None:
@@ -198,18 +215,22 @@ def ceiling(truth: Truth) -> Agreement | None:
 
 def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
     space, about = setup
-    settings = settings_type(job["strategy"]).model_validate(job)
+    settings = settings_type(job["strategy"], job["evaluator"]).model_validate(job)
     device = resolve_device(settings.device)
     # A processor waits for a GPU; on a CPU others may be at work beside it.
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     began = clock()
     with stopping() as stop:
         task = about.task.to(device)
-        search = Search(space, task, settings, device, Unkept(remembers=False), lambda event: None, stop)
-        found = search.run()
+        search: Search | None = None
+        if not trains_supernet(STRATEGIES.find(settings.strategy)):
+            found = beginning(space, task, settings, device, lambda event: None)(Unkept(), stop)
+        else:
+            search = Search(space, task, settings, device, Unkept(), lambda event: None, stop)
+            found = search.run()
     seconds = clock() - began
     ranking = None
-    if about.truth:
+    if about.truth and search is not None:
         texts = list(about.truth)
         scores = [
             search.scorer.score(space.genotype(json.loads(text)), len(search.history) + i).metric
@@ -230,7 +251,7 @@ def _run(setup: tuple[Space, Setup], job: Mapping[str, Any]) -> Outcome:
         settings.strategy,
         settings.seed,
         found.genotype.text,
-        found.best.metric,
+        math.nan if search is None else found.best.metric,
         test,
         listed,
         size.params,

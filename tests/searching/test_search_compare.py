@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from nasdsl.cli.app import app
 from nasdsl.diagnostics import NasError
 from nasdsl.searching.bench_supernet import bench_supernets, ceiling
 from nasdsl.searching.contract import small_space, small_task
+from nasdsl.searching.evaluators import train
 from nasdsl.searching.ranking import agreement
 from nasdsl.searching.settings import settings_for
 from nasdsl.searching.table import read_columns, read_table
@@ -44,7 +46,44 @@ def test_a_supernet_bench_tells_winners_and_ranking_and_processes_change_nothing
     for outcome in one.outcomes:
         assert 0 <= outcome.test <= 1 and outcome.ranking is not None
         assert space.genotype(json.loads(outcome.genotype))
+        size = space.measure(space.genotype(json.loads(outcome.genotype)))
+        assert (outcome.params, outcome.flops) == (size.params, size.flops)
     assert repr(one.ceiling) == repr(ceiling(truth))
+
+
+def test_strategies_without_a_supernet_train_as_long_as_one_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained: list[int] = []
+    fit = train.fit
+
+    def counted(*given: Any, **named: Any) -> Any:
+        trained.append(given[2].epochs)
+        return fit(*given, **named)
+
+    monkeypatch.setattr(train, "fit", counted)
+    command = ["bench", "quickstart", "--task", "digits", "--workers", "1", "--seeds", "1"]
+    compared = [*command, "--strategies", "random,random_search,reinforce", "--epochs", "3", "--json"]
+    short = ["-c", "training.epochs=1", "-c", "evaluation.epochs=2"]
+    result = CliRunner().invoke(app, [*compared, *short, "--evaluator", "train"], prog_name="nasdsl")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    # Of two strategies each an architecture for two epochs, as two would take four.
+    assert trained == [2, 2]
+    assert found["without_supernet"] == "train, at most 100 architectures and 3 epochs of training together"
+    one, *others = found["searches"]
+    assert one["shared"] is not None and [search["shared"] for search in others] == [None, None]
+    assert all(search["test"] is not None for search in found["searches"])
+
+    def refused(*more: str) -> str:
+        result = CliRunner().invoke(app, [*command, *more], prog_name="nasdsl")
+        assert result.exit_code == 1
+        return result.stderr
+
+    assert "all of these do" in refused("--strategies", "random,gdas", "--evaluator", "train")
+    assert "has to score what it proposes" in refused("--strategies", "gdas,nsga2", "--epochs", "1")
+    assert "`--evaluations` is about" in refused("--strategies", "gdas", "--evaluations", "3")
 
 
 def test_with_a_table_the_winners_are_looked_up_in_it(
