@@ -9,7 +9,7 @@ reads on as if the author had made it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lark import Token
 
@@ -176,6 +176,38 @@ class _Open:
 
 
 def _suspects(tokens: Tokens) -> Iterator[_Suspect]:
+    """Those of the layout, each after the place on the same line at which the settings of a call end."""
+    for suspect in _by_layout(tokens):
+        arrow = _end_of_settings(tokens, suspect)
+        if arrow is not None:
+            yield replace(suspect, index=arrow)
+        yield suspect
+
+
+def _end_of_settings(tokens: Tokens, suspect: _Suspect) -> int | None:
+    """The arrow in `conv(16, kernel = 3 -> relu`, before which the bracket was to be closed: what a setting is given, or
+    a number, is piped into nothing."""
+    opener = suspect.opener
+    if suspect.action != "insert" or suspect.kind != "RPAR" or opener is None or opener == 0:
+        return None
+    if tokens.kind(opener - 1) != "NAME" or (
+        opener > 1 and tokens.kind(opener - 2) in ("OP", "CELL", "SPACE")
+    ):
+        return None
+    depth, setting = 0, False
+    for index in range(opener + 1, suspect.index):
+        kind = tokens.kind(index)
+        if tokens.line(index) != tokens.line(opener):
+            return None
+        if kind == "ARROW" and not depth:
+            return index if setting or tokens.kind(index - 1) == "NUMBER" else None
+        depth += (kind in CLOSER) - (kind in OPENER)
+        if not depth and kind in ("COMMA", "EQUAL"):
+            setting = kind == "EQUAL"
+    return None
+
+
+def _by_layout(tokens: Tokens) -> Iterator[_Suspect]:
     stack: list[_Open] = []
     indent = 0
     for index, token in enumerate(tokens.items):
