@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasdsl import resources
 from nasdsl.diagnostics import Findings, Source
 from nasdsl.language.builder import Limits
 from nasdsl.language.elaborate import Elaborator
@@ -60,12 +61,13 @@ class SearchSpace(Space):
 def load(
     path: str | Path, *, space: str | None = None, limits: Limits | None = None, **parameters: Rational
 ) -> SearchSpace:
-    """Reads a ``.nas`` file and proves every architecture in it well formed.
+    """Reads a ``.nas`` file, or a space that ships by its bare name, and proves every architecture in it well formed.
 
     ``parameters`` are those of the space (``width=32``); ``space`` picks one where the file has several.
     Raises NasError with all that is wrong, each with its place.
     """
-    return elaborate(read(Path(path), limits), parameters, space=space, limits=limits)
+    shipped = None if Path(path).exists() else resources.space_named(path)
+    return elaborate(read(shipped or Path(path), limits), parameters, space=space, limits=limits)
 
 
 def loads(text: str, *, path: str = "<text>", **parameters: Rational) -> SearchSpace:

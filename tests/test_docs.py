@@ -10,6 +10,7 @@ A fenced block says by its first line what it is:
 ``python``                   runs, after the blocks before it
 ``console``                  each line after ``$`` runs and prints what follows; ``…`` stands for anything
 ``console norun``            the commands are read, not run
+``… from=tests/plugin/a.py`` not run here: stands so in that file, which has tests of its own
 ============================ ===========================================================================
 """
 
@@ -58,6 +59,10 @@ class Block(NamedTuple):
     @property
     def file(self) -> str | None:
         return next((mark.removeprefix("file=") for mark in self.marks if mark.startswith("file=")), None)
+
+    @property
+    def origin(self) -> str | None:
+        return next((mark.removeprefix("from=") for mark in self.marks if mark.startswith("from=")), None)
 
     @property
     def program(self) -> str:
@@ -122,7 +127,7 @@ def test_python_and_commands_run(page: Path, folder: Path) -> None:
     for block in blocks_of(page):
         if block.file:
             (folder / block.file).write_text(block.text, encoding="utf-8")
-        if block.language == "python" and "norun" not in block.marks:
+        if block.language == "python" and "norun" not in block.marks and block.origin is None:
             script = folder / "block.py"
             script.write_text("\n" * block.line + block.text, encoding="utf-8")
             names = runpy.run_path(str(script), init_globals=names)
@@ -132,6 +137,12 @@ def test_python_and_commands_run(page: Path, folder: Path) -> None:
                     is_a_command(command)
                 else:
                     prints(command, shown, block)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.origin], ids=str)
+def test_what_is_shown_of_a_file_stands_in_it(block: Block) -> None:
+    assert block.origin is not None
+    assert block.text in (ROOT / block.origin).read_text(encoding="utf-8")
 
 
 def prints(command: str, shown: str, block: Block) -> None:

@@ -222,3 +222,17 @@ def test_what_spaces_share_can_be_used_alone(name: str) -> None:
             }}
         """
         runs(pipeline.loads(text), "cpu", 2)
+
+
+def test_a_space_that_ships_goes_by_its_name_in_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.load("quickstart").count() == pipeline.load("quickstart.nas").count() == 1125
+    with pytest.raises(
+        NasError, match=r"N601.*no file `spaces/quickstart.nas`\n.*ships: `quickstart`, without"
+    ):
+        pipeline.load("spaces/quickstart.nas")
+    # A file of one's own comes first.
+    Path("quickstart.nas").write_text("space mine {\n  input x: [4]\n  return x -> linear(2|3)\n}\n")
+    assert pipeline.load("quickstart.nas").name == "mine"

@@ -26,10 +26,9 @@ def find_space(name: str) -> Path:
         raise failure("N982", f"can't read `{_short(name)}`: {fault.strerror}") from None
     except ValueError:  # a NUL character
         raise failure("N980", f"no file `{_short(name)}`") from None
-    if path.parent == Path() and path.suffix in {"", ".nas"}:
-        shipped = resources.spaces() / f"{path.stem}.nas"
-        if shipped.is_file():
-            return shipped
+    shipped = resources.space_named(path)
+    if shipped is not None:
+        return shipped
     if path.exists():  # a pipe, a device
         return path
     raise failure("N980", f"no file `{_short(name)}`", help=_nearest(path))

@@ -70,7 +70,7 @@ def _nearby(path: Path) -> str | None:
         names = []
     shipped = resources.spaces() / path.name
     if shipped.is_file():
-        return f"a space of this name ships: say `{path.stem}`, or copy it: `nasdsl narrow {path.stem} -o {path.name}`"
+        return f"a space of this name ships: `{path.stem}`, without a folder"
     return did_you_mean(path.name, [n for n in names if n.endswith(".nas")])
 
 
