@@ -45,7 +45,7 @@ def check_run(name: str) -> None:
     help = (
         f"did you mean `{path.parent / near}`?"
         if near
-        else f"`nasdsl runs {path.parent}` lists those there are"
+        else f"`nasdsl runs {path.parent}` lists those that there are"
     )
     raise failure("N980", f"no run `{_short(name)}`", help=help)
 

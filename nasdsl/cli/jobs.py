@@ -98,9 +98,10 @@ def _train(
 ) -> Score:
     from nasdsl import pipeline
     from nasdsl.training import resolve_device
+    from nasdsl.training.checkpoint import write_json
     from nasdsl.training.data.build import task_for
 
-    _take_up(job.folder, wanted)
+    check_unfinished(job.folder, wanted)
     device = resolve_device(job.device)
     task = task_for(job.task, job.data).to(device).ordered(space)
     if job.validates:
@@ -108,6 +109,7 @@ def _train(
     network = space.network(job.genotype)
     if job.run is not None:
         _inherit(network, space, job, task)
+    write_json(job.folder / JOB, wanted)
     trained = pipeline.train(
         network,
         task,
@@ -211,14 +213,6 @@ def held(folder: Path) -> Iterator[None]:
                 "N931", f"another process trains in `{folder}`", "name another folder with -o"
             ) from None
         yield
-
-
-def _take_up(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Writes down what is trained here, so that the same job can go on."""
-    from nasdsl.training.checkpoint import write_json
-
-    check_unfinished(folder, wanted)
-    write_json(folder / JOB, wanted)
 
 
 def check_unfinished(folder: Path, wanted: Mapping[str, Any]) -> None:

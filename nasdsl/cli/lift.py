@@ -12,6 +12,7 @@ import typer
 
 from nasdsl.cli import files
 from nasdsl.diagnostics import did_you_mean, failure
+from nasdsl.diagnostics.foreign import of_theirs
 from nasdsl.space.size import Size
 from nasdsl.space.tensor import Shape
 
@@ -134,6 +135,9 @@ def _module(text: str) -> nn.Module:
     try:
         found: Any = importlib.import_module(place)
     except Exception as error:
+        theirs = None if isinstance(error, ModuleNotFoundError) else of_theirs(error)
+        if theirs is not None:
+            raise theirs from None
         help = (
             f"name the module, not its file: {place[:-3].replace('/', '.')}:{name}"
             if place.endswith(".py")
@@ -152,6 +156,9 @@ def _module(text: str) -> nn.Module:
     try:
         made = found()
     except Exception as error:
+        theirs = of_theirs(error)
+        if theirs is not None:
+            raise theirs from None
         raise failure(
             "N1088",
             f"`{text}` can't be made without arguments: {type(error).__name__}: {error}",

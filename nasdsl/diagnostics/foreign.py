@@ -1,13 +1,14 @@
 """Whose fault an exception is: code that nasdsl calls but didn't bring, a plug-in's or the user's own, is told as such.
 
-A frame of the traceback is theirs where its file belongs to an installed package with entry points of nasdsl, or to
-neither nasdsl, nor Python, nor anything installed. The innermost of theirs is the place to look at.
+A frame of the traceback is theirs where its module belongs to an installed package with entry points of nasdsl, or to
+neither nasdsl, nor Python, nor anything else that is installed. The innermost of theirs is the place to look at.
 """
 
 from __future__ import annotations
 
 import linecache
 import os
+import sys
 import sysconfig
 import traceback
 from collections.abc import Mapping
@@ -26,9 +27,9 @@ TOLD = "nasdsl_told"
 INSTALLED = {"site-packages", "dist-packages"}
 
 
-def of_theirs(fault: BaseException) -> NasError | None:
+def of_theirs(fault: BaseException, package: str = "") -> NasError | None:
     """A message (N990) where an exception came out of a plug-in's or the user's code: whose, which, and at what line. None
-    where it is nasdsl's own."""
+    where it is nasdsl's own. ``package`` is one that the user named, installed or not."""
     told: NasError | None = getattr(fault, TOLD, None)
     if told is not None:
         return told
@@ -36,12 +37,13 @@ def of_theirs(fault: BaseException) -> NasError | None:
     frames = traceback.walk_tb(fault.__traceback__)
     summaries = traceback.extract_tb(fault.__traceback__)
     for (frame, _), summary in zip(frames, summaries, strict=True):
-        whose = _whose(summary.filename, str(frame.f_globals.get("__name__", "")))
+        top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        whose = _whose(summary.filename, top, package)
         if whose is not None:
             place = whose, summary
     if isinstance(fault, SyntaxError) and fault.filename:
         # It is about a file that never ran, so no frame is that file's.
-        whose = _whose(fault.filename, "")
+        whose = _whose(fault.filename)
         if whose is not None:
             found = traceback.FrameSummary(
                 fault.filename,
@@ -60,23 +62,28 @@ def of_theirs(fault: BaseException) -> NasError | None:
     return NasError(Diagnostic("N990", f"{whose} raised {words}{where}", span, help=HELP))
 
 
-def attribute(fault: BaseException) -> None:
-    """Says on an exception that leaves its process whose it is, as :func:`of_theirs` does where it has its frames."""
-    told = of_theirs(fault)
+def attribute(fault: BaseException, package: str = "") -> None:
+    """Says on an exception whose it is, as :func:`of_theirs` does, for where its frames or ``package`` aren't known."""
+    told = of_theirs(fault, package)
     if told is not None:
         setattr(fault, TOLD, told)
 
 
-def _whose(file: str, module: str) -> str | None:
-    """In words, whose the code of a file is; None where it is nasdsl's, Python's or a library's."""
+def _whose(file: str, top: str = "", package: str = "") -> str | None:
+    """In words, whose the code of a file is, in a module of the package ``top``; None where it is nasdsl's, Python's or a
+    library's."""
     path = Path(os.path.realpath(file))
     if file.startswith("<") or path.is_relative_to(OURS):
         return None
-    point = _plugged().get(module.partition(".")[0])
+    if top and top == package:
+        return f"your `{path.name}`"
+    point = _plugged().get(top)
     if point is not None:
-        name = point.dist.name if point.dist is not None else point.value.partition(".")[0]
+        name = point.dist.name if point.dist is not None else top
         return f"the plug-in `{name}`"
-    if INSTALLED & set(path.parts) or any(path.is_relative_to(folder) for folder in _libraries()):
+    # A library may write code elsewhere and run it, as compilers do.
+    home = Path(os.path.realpath(getattr(sys.modules.get(top), "__file__", None) or file))
+    if any(INSTALLED & set(p.parts) or p.is_relative_to(lib) for p in (path, home) for lib in _libraries()):
         return None
     return f"your `{path.name}`"
 

@@ -80,7 +80,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise failure("N935", f"checkpoint `{path}` can't be read: {error}") from None
     version = header.get("nasdsl_checkpoint")
     if version != str(FORMAT):
-        raise failure("N935", f"`{path}` is no checkpoint of version {FORMAT} (it says {version})")
+        raise failure(
+            "N935",
+            f"`{path}` is no checkpoint of version {FORMAT} (it says {version})",
+            "remove it: then the same command begins anew",
+        )
     if header.get("digest") != _digest(tensors, header.get("state", "")):
         raise failure("N935", f"checkpoint `{path}` is damaged: its digest doesn't agree with what it holds")
     return tensors, json.loads(header["state"])

@@ -23,6 +23,14 @@ def raising(fault: BaseException) -> Callable[[], None]:
     return found
 
 
+def through_ours(function: Callable[[], Any]) -> Callable[[], None]:
+    """A function that calls it from a file of nasdsl."""
+    names: dict[str, Any] = {"function": function}
+    exec(compile("def call(): function()", errors.__file__, "exec"), names)
+    found: Callable[[], None] = names["call"]
+    return found
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "says"),
     [
@@ -116,6 +124,34 @@ def test_what_a_users_own_function_raises_is_told_as_theirs(
     assert errors.run(lambda: print(module.read("mine:data"))) == 1
     assert "error[N1013]" in capsys.readouterr().err
     sys.modules.pop("mine", None)
+
+
+def test_a_function_that_was_named_is_the_users_wherever_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nasdsl.training.data import module
+
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "their_data.py").write_text("def data():\n    return 1 / 0\n")
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    assert errors.run(lambda: print(module.read("their_data:data"))) == 1
+    assert (
+        "their_data.py:2:12: error[N990]: your `their_data.py` raised ZeroDivisionError"
+        in capsys.readouterr().err
+    )
+    # Reached in another way it is a library's, which nasdsl uses.
+    found = sys.modules.pop("their_data").data
+    assert errors.run(through_ours(found)) == 70
+
+
+def test_code_that_a_library_wrote_elsewhere_is_the_librarys(tmp_path: Path) -> None:
+    path = tmp_path / "generated.py"
+    path.write_text("def run():\n    return 1 / 0\n")
+    for name, code in (("pydantic.compiled", 70), ("generated", 1)):
+        names: dict[str, Any] = {"__name__": name}
+        exec(compile(path.read_text(), str(path), "exec"), names)
+        assert errors.run(through_ours(names["run"])) == code
 
 
 def test_an_exit_code_passes_through() -> None:

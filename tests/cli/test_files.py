@@ -63,7 +63,7 @@ def test_a_missing_run_names_the_nearest(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "runs" / "mine" / "config.toml").write_text("")
     for name, help in (
         ("runs/mien", "did you mean `runs/mine`?"),
-        ("runs/no_ru", "`nasdsl runs runs` lists those there are"),
+        ("runs/no_ru", "`nasdsl runs runs` lists those that there are"),
         ("rums/mine", "there is no folder `rums`"),
     ):
         missing = fault(files.check_run, name)

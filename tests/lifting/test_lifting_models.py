@@ -182,6 +182,21 @@ def test_bad_input_is_one_message(arguments: list[str], code: str, monkeypatch: 
     assert "Traceback" not in result.output
 
 
+def test_a_module_that_fails_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "failing.py").write_text(
+        "import torch\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        raise KeyError('depth')\n"
+    )
+    (tmp_path / "unread.py").write_text("depth = 3 +\n")
+    monkeypatch.chdir(tmp_path)
+    for name, said in (
+        ("failing:Net", "failing.py:5:9: error[N990]: your `failing.py` raised KeyError: 'depth'"),
+        ("unread:Net", "unread.py:1:12: error[N990]: your `unread.py` raised SyntaxError: invalid syntax"),
+    ):
+        result = CliRunner().invoke(app, ["lift", name, "--input", "3"], prog_name="nasdsl")
+        assert result.exit_code == 1 and result.output.startswith(said), result.output
+        sys.modules.pop(name.partition(":")[0], None)
+
+
 BRANCHING = """
 import torch
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from nasdsl.diagnostics import failure
+from nasdsl.diagnostics.foreign import attribute
 from nasdsl.training.data.dataset import Array, ArrayData, Examples
 from nasdsl.training.tasks import Task
 
@@ -47,7 +48,11 @@ def is_name(path: str) -> bool:
 def read(name: str) -> Task | ArrayData:
     """What the function gives. Raises NasError N1013 where it isn't there or gives something else; what it raises itself
     comes through."""
-    found = _function(name)()
+    try:
+        found = _function(name)()
+    except Exception as error:
+        attribute(error, name.partition(":")[0].partition(".")[0])
+        raise
     if isinstance(found, Task):
         return found
     if isinstance(found, tuple) and len(found) in (2, 4):
