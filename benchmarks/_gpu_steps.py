@@ -240,6 +240,8 @@ STEPS: Mapping[str, Callable[[Setting], Step]] = {
     STATIC_PAIR: lambda s: OwnSteps(s, *STATIC).pair,
     "GDAS pair, all on the device": _whole,
     "DARTS pair, first order": lambda s: OwnSteps(s, *DARTS, strategy="darts").pair,
+    "DARTS pair, fuse=same": lambda s: OwnSteps(s, *DARTS, "optimise.fuse=same", strategy="darts").pair,
+    "DARTS pair, fuse=padded": lambda s: OwnSteps(s, *DARTS, "optimise.fuse=padded", strategy="darts").pair,
     "evaluation, four minibatches": lambda s: OwnSteps(s, *CALLS).evaluation,
 }
 """In the order of their worth, the slowest to be made last."""

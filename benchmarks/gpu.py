@@ -10,8 +10,8 @@ In this order, each stage in a process of its own, so that what breaks one leave
 - ``float32``, ``bfloat16``: steps of NAS-Bench-201's network by turns, on data that the device holds: the plain module
   written by hand, eager; weight steps and pairs of GDAS steps as calls one by one and on the static graph
   (``optimise.static=on``), with all that the host does in them; a pair as two graphs with sample and update in them, what
-  could be had at the most (:mod:`benchmarks._whole`); a pair of DARTS steps; an evaluation. For each the median time with
-  the device waited for, that until the host has it all launched, and the largest memory;
+  could be had at the most (:mod:`benchmarks._whole`); pairs of DARTS steps, candidates fused or not; an evaluation. For
+  each the median time with the device waited for, that until the host has it all launched, and the largest memory;
 - ``search``: GDAS as published on CIFAR-10 by `nasdsl search`, where there is ``--data``: some epochs on the static graph
   and call by call in float32, then on the static graph with ``--precision`` for the time that is left. Interrupted runs
   are gone on with by the same command; the published 250 epochs are worked out from what was seen;
