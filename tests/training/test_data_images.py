@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,17 @@ def test_every_image_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None
         load(tmp_path)
     assert len(error.value.diagnostics) == 11
     assert error.value.diagnostics[-1].message == "and so it is with 4 images more"
+
+
+def test_more_classes_than_files_may_be_open(tmp_path: Path) -> None:
+    write_folder(tmp_path, {f"class{i:03}": 3 for i in range(60)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 20, hard))
+    try:
+        assert len(load(tmp_path).labels) == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_is_odd_about_a_folder_is_said(tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def read(path: Path, settings: DataSettings) -> ImageData:
                 "N1000", f"`{parts[part]}` has the class `{strange[0]}`, which the training part doesn't have"
             )
     broken = Broken()
-    opened = {path: image for path in _some(files) if (image := broken.none_of(_open, path)) is not None}
-    channels = channels_of(list(opened.values()), settings)
-    sizes = (broken.none_of(_decoded, path, channels, settings.size) for path in opened)
+    modes = {path: mode for path in _some(files) if (mode := broken.none_of(_mode, path)) is not None}
+    channels = channels_of(modes.values(), settings)
+    sizes = (broken.none_of(_decoded, path, channels, settings.size) for path in modes)
     size = next((image.shape[:2] for image in sizes if image is not None), None)
     if size is None:
         broken.raise_if_any()
@@ -220,6 +220,12 @@ def _decoded(path: Path, channels: int, size: int) -> Array:
         return pixels(image, channels, size)
     except (OSError, SyntaxError, ValueError) as error:
         raise _broken(path, error) from None
+
+
+def _mode(path: Path) -> str:
+    """Grey, colours, palette, …: what is known before anything is decoded. Raises NasError N1001."""
+    with _open(path) as image:  # of many classes not all can be open at once
+        return image.mode
 
 
 def _open(path: Path) -> Image.Image:

@@ -261,7 +261,7 @@ def _images(path: Path, parts: Columns, settings: DataSettings, notes: tuple[str
     some = [
         _picture(path, train, columns[0], int(i)) for i in np.unique(numbers["train"], return_index=True)[1]
     ]
-    channels = channels_of(some, settings)
+    channels = channels_of({picture.mode for picture in some}, settings)
     size = (settings.size, settings.size) if settings.size else (some[0].height, some[0].width)
     read_parts = {
         part: Images(

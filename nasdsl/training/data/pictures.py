@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 from PIL import Image
@@ -10,14 +10,15 @@ from PIL import Image
 from nasdsl.training.data.dataset import Array
 from nasdsl.training.data.settings import DataSettings
 
+GREY = {"1", "L", "LA", "I;16", "I", "F"}
 MODES = {1: "L", 3: "RGB"}
 
 
-def channels_of(some: Sequence[Image.Image], settings: DataSettings) -> int:
-    """1 where all of these pictures are grey, else 3; or what the settings say."""
+def channels_of(modes: Collection[str], settings: DataSettings) -> int:
+    """1 where pictures of all of these modes are grey, else 3; or what the settings say."""
     if settings.colours != "auto":
         return 1 if settings.colours == "grey" else 3
-    return 1 if all(image.mode in ("1", "L", "LA", "I;16", "I", "F") for image in some) else 3
+    return 1 if set(modes) <= GREY else 3
 
 
 def pixels(image: Image.Image, channels: int, size: int) -> Array:
