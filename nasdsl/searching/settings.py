@@ -11,7 +11,7 @@ from nasdsl.diagnostics import did_you_mean, failure
 from nasdsl.searching.evaluators import EVALUATORS
 from nasdsl.searching.optimise import OptimiseSettings
 from nasdsl.searching.strategy import STRATEGIES
-from nasdsl.training.config import Config, override, put, validated
+from nasdsl.training.config import Config, assignment, check_entries, override, put, validated
 from nasdsl.training.data.settings import DataSettings
 from nasdsl.training.device import Precision
 from nasdsl.training.entries import Entry
@@ -166,11 +166,14 @@ def settings_for(
     settings = override(settings, [*TRAINING_PRESETS.get(preset, ()), *kind.presets[preset]])
     if recipe:
         settings = settings.model_copy(update={"training": published(recipe)})
-    settings = put(settings, [entry for entry in entries if entry.key not in ("strategy", "evaluator")])
+    of_files = [entry for entry in entries if entry.key not in ("strategy", "evaluator")]
+    assigned = [assignment(text) for text in assignments]
+    check_entries(settings, of_files, assigned)
+    settings = put(settings, of_files)
     settings = validated(type(settings), settings.model_dump() | given)
     if epochs is not None:
         settings = settings.model_copy(update={"search": settings.search.lasting(epochs)})
-    return override(settings, assignments)
+    return put(settings, assigned)
 
 
 def settings_type(strategy: str, evaluator: str = "") -> type[SearchSettings]:

@@ -68,6 +68,19 @@ def put(config: C, entries: Iterable[Entry]) -> C:
     return found
 
 
+def check_entries(config: Config, *groups: Iterable[Entry]) -> None:
+    """Raises NasError N920 and N921 for all that is wrong in any of several groups of entries, which are put in one after
+    the other later on."""
+    faults: list[Diagnostic] = []
+    for entries in groups:
+        try:
+            put(config, entries)
+        except NasError as error:
+            faults += error.diagnostics
+    if faults:
+        raise NasError(*faults)
+
+
 def read_toml(config: C, path: Path) -> C:
     """The configuration with the entries of a TOML file put in. Raises NasError N920, N921, N923 (not TOML)."""
     return put(config, read_entries(path))

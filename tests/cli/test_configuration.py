@@ -73,6 +73,9 @@ def test_all_that_is_wrong_in_a_file_is_told_at_once(tmp_path: Path) -> None:
     told = [line.partition("mine.toml:")[2].split(": ")[:2] for line in err.splitlines() if "error[" in line]
     assert told == [["2:1", "error[N920]"], ["3:1", "error[N921]"], ["5:1", "error[N920]"]]
     assert err.endswith("3 errors\n")
+    status, _, err = nasdsl("search", "quickstart", "-c", path, "-c", "training.lr=fast", "-c", "sed=1")
+    assert status == 1 and err.endswith("5 errors\n")
+    assert '`training.lr = "fast"`: ' in err and "did you mean `seed`?" in err
 
 
 @pytest.mark.parametrize(
