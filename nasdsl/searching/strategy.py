@@ -196,7 +196,9 @@ def proposals_of(strategy: Strategy) -> int | None:
     return found
 
 
-STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "nasdsl.strategies", "N940")
+STRATEGIES: Registry[type[Strategy]] = Registry(
+    "strategy", "nasdsl.strategies", "N940", ("Options", "presets", "propose", "state", "restore")
+)
 """Strategies by name; other packages add theirs under the entry-point group ``nasdsl.strategies``."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -15,15 +15,17 @@ T = TypeVar("T")
 class Registry(Mapping[str, T], Generic[T]):
     """Entries by name. Those of other packages come from the entry-point ``group``, loaded at the first look.
 
-    ``code`` is that of the error for an unknown name. A package that can't be loaded takes nothing from the others:
+    ``code`` is that of the error for an unknown name, and ``wants`` what every entry has as attributes. A package that
+    can't be loaded, or brings something without them, takes nothing from the others:
     :attr:`warnings` has it (N902), and asking for its name is an error. Raises NasError N902, at each look, where a
     package brings a name that is taken.
     """
 
-    def __init__(self, kind: str, group: str, code: str) -> None:
+    def __init__(self, kind: str, group: str, code: str, wants: Sequence[str] = ()) -> None:
         self.kind = kind
         self.group = group
         self.code = code
+        self.wants = wants
         self._entries: dict[str, T] = {}
         self._unusable: dict[str, Diagnostic] = {}
         self._loaded = False
@@ -88,7 +90,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 f"rename the {self.kind} or uninstall its package",
             )
         try:
-            found[point.name] = point.load()
+            loaded = point.load()
         except Exception as error:
             # Whatever a foreign package raises, the person at the keyboard needs to know which one it was.
             self._unusable[point.name] = Diagnostic(
@@ -96,6 +98,16 @@ class Registry(Mapping[str, T], Generic[T]):
                 f"{origin} can't be loaded: {type(error).__name__}: {error}",
                 help="mend or uninstall its package",
             )
+            return
+        lacks = [name for name in self.wants if not hasattr(loaded, name)]
+        if lacks:
+            self._unusable[point.name] = Diagnostic(
+                "N902",
+                f"{origin} is no {self.kind}: it has no `{lacks[0]}`",
+                help=f"every {self.kind} has {', '.join(self.wants)}",
+            )
+        else:
+            found[point.name] = loaded
 
     def __getitem__(self, name: str) -> T:
         self._load()

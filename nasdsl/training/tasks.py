@@ -153,7 +153,7 @@ class TaskBuilder(Protocol):
     def __call__(self) -> Task: ...
 
 
-TASKS: Registry[TaskBuilder] = Registry("task", "nasdsl.tasks", "N910")
+TASKS: Registry[TaskBuilder] = Registry("task", "nasdsl.tasks", "N910", ("__call__",))
 """Tasks by name; other packages add theirs under the entry-point group ``nasdsl.tasks``."""
 
 

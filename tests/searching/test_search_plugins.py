@@ -108,6 +108,12 @@ def add_entry(site: Path, folder: Path, group: str, entry: str) -> Path:
             "can't be loaded: AttributeError",
         ),
         ("nasdsl.operations", "conv = nasdsl_coin.operation:HalveValues", ["check", "quickstart"], "clashes"),
+        (
+            "nasdsl.strategies",
+            "dice = nasdsl_coin.evaluator:Brevity",
+            ["search", "quickstart", "--strategy", "dice"],
+            "`dice = nasdsl_coin.evaluator:Brevity` is no strategy: it has no `presets`",
+        ),
     ],
 )
 def test_a_clash_and_a_broken_package_are_messages(

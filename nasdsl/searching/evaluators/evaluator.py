@@ -62,5 +62,7 @@ class Budgeted(Evaluator, Protocol):
         ...
 
 
-EVALUATORS: Registry[type[Evaluator]] = Registry("evaluator", "nasdsl.evaluators", "N963")
+EVALUATORS: Registry[type[Evaluator]] = Registry(
+    "evaluator", "nasdsl.evaluators", "N963", ("Options", "score_name", "score")
+)
 """Evaluators by name; other packages add theirs under the entry-point group ``nasdsl.evaluators``."""
