@@ -43,9 +43,9 @@ class Optimisations:
         DARTS, batch 64: 475 MB for 956). It asks for ``ride``, and leaves ReLUs alone.
     ``compile``
         A backend of ``torch.compile``, such as ``inductor``: each candidate is compiled by itself, once, whatever
-        paths are run (:mod:`nasdsl.supernet.compiled`). Compiling takes from half a minute to minutes and pays in long
-        runs, and on a GPU; ``cudagraphs`` records each candidate there, and launches it as one. It makes no use of
-        ``kernels`` and ``in_place`` inside a candidate.
+        paths are run (:mod:`nasdsl.supernet.compiled`). Compiling takes from half a minute to minutes, and on a CPU
+        it was measured not to pay; ``cudagraphs`` records each candidate on a GPU, and launches it as one. It makes no
+        use of ``kernels`` and ``in_place`` inside a candidate.
     """
 
     share: bool = True
