@@ -98,7 +98,8 @@ def events(folder: Path) -> list[dict[str, Any]]:
 def ending(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The last state: every weight, what optimisers and the strategy remember, the history."""
     tensors, state = read_checkpoint(max((folder / "checkpoint").glob("*.safetensors")))
-    state.pop("events_size")
+    for size in ("events_size", "ended_at"):  # of a file that has time stamps
+        state.pop(size, None)
     state.pop("run")  # what is compared may be made with other entries
     return tensors, state
 
