@@ -24,6 +24,7 @@ from nasdsl.operations.rules import each, pads
 from nasdsl.space.architecture import Step
 from nasdsl.supernet.elastic import Sliced
 from nasdsl.supernet.fuse import CONVOLUTIONS, NORM, Fused, kernel_of
+from nasdsl.supernet.inplace import keeps_no_output
 from nasdsl.supernet.kernels import add_normalised, normalise, normalised_backward, takes_batch_statistics
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -44,22 +45,26 @@ class FusedRun:
             if stage[0].operation == NORM for run in own
         ]  # fmt: skip
         self.last = runs.pop() if step.stages[-1][0].operation == NORM else None
+        befores = (None, *(stage[0] for stage in step.stages))
         self.calls = [
-            self._call(stage, own, i == 0)
-            for i, (stage, own) in enumerate(zip(step.stages, runs, strict=False))
+            self._call(stage, own, before)
+            for before, stage, own in zip(befores, step.stages, runs, strict=False)
         ]
 
-    def _call(self, stage: Sequence[Step], runs: Sequence[Any], is_first: bool) -> Callable[[Tensor], Tensor]:
-        """What runs a stage on the channels of all members."""
+    def _call(
+        self, stage: Sequence[Step], runs: Sequence[Any], before: Step | None
+    ) -> Callable[[Tensor], Tensor]:
+        """What runs a stage on the channels of all members; ``before`` is a step of the stage in front of it."""
         operation = stage[0].operation
         if operation in CONVOLUTIONS:
-            return _convolution(stage, runs, is_first)
+            return _convolution(stage, runs, is_first=before is None)
         if operation == NORM:
             return lambda z: normalise(
                 z, _joined(runs, "weight"), _joined(runs, "bias"), _module(runs[0]).eps, self.kernels
             )
-        # Nobody else reads what it reads, and what made that has kept its own input.
-        run: Callable[[Tensor], Tensor] = torch.relu_ if operation == "relu" else runs[0]
+        # Nobody else reads what it reads.
+        in_place = operation == "relu" and before is not None and keeps_no_output(before)
+        run: Callable[[Tensor], Tensor] = torch.relu_ if in_place else runs[0]
         return run
 
     def __call__(self, context: Any, x: Tensor) -> Sequence[Tensor]:

@@ -143,6 +143,21 @@ def test_random_spaces(seed: int) -> None:
     assert_the_same(space, giving(space, x, lambda: {"genotype": space.sample(seed)}), **options)
 
 
+@pytest.mark.parametrize("before", ["tanh", "sigmoid", "relu", "gelu"])
+def test_a_relu_leaves_alone_what_the_backward_pass_of_an_activation_reads(before: str) -> None:
+    row = f"conv(kernel = 3) -> {before} -> relu -> batchnorm"
+    space = loads(f"""
+    space drawn() {{
+      input image: [3, 16, 16]
+      op edge = a: {row} | b: {row} | skip: identity
+      a = image -> conv(6, kernel = 1) -> edge
+      return a -> global_avgpool -> linear(10)
+    }}
+    """)
+    assert fused_steps(space)
+    assert_the_same(space, giving(space, image(), lambda: {"mixture": soft(space)}), batch_norm="batch")
+
+
 # --- what it does -------------------------------------------------------------------------------------
 
 
