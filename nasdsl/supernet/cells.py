@@ -33,7 +33,7 @@ from nasdsl.supernet.optimise import Optimisations
 from nasdsl.supernet.plan import Bound, Call, Calling, CellCall, Level, Plan, Run, bound, calls_of, make_plan
 
 LIMIT = 1 << 16
-"""At so many calls of uses all is forgotten, and worked out again."""
+"""At so many calls and answers all is forgotten, and worked out again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class CellPlanner:
         self.numbers: dict[int, int] = {}
         self.calls_of: dict[Use, dict[int, Call]] = {use: {} for use in self.uses.values()}
         self.bounds: dict[int, Bound] = {}
-        # How many more calls are made before all is forgotten.
+        # How many more calls and answers are kept before all is forgotten.
         self.room = LIMIT
 
     def plan(self, genotype: Mapping[str, Taken], gated: tuple[str, ...], keep_absent: bool) -> Plan | None:
@@ -384,6 +384,7 @@ class Walk:
         return template
 
     def answer(self, found: Question | Frame | None) -> None:
+        self.planner.room -= 1
         self.found = self._answers[self._key] = found
 
 

@@ -17,10 +17,10 @@ from nasdsl.pipeline import loads
 from nasdsl.space.cells import Use, find_uses
 from nasdsl.space.space import Space
 from nasdsl.supernet import Supernet, cells
-from nasdsl.supernet.cells import CellPlanner
+from nasdsl.supernet.cells import Answers, CellPlanner, Question
 from nasdsl.supernet.node import NodeRun
 from nasdsl.supernet.optimise import Optimisations
-from nasdsl.supernet.plan import CellCall, Plan, Run
+from nasdsl.supernet.plan import CellCall, Plan
 from tests.supernet import small
 
 TEXT = """
@@ -47,15 +47,16 @@ def small_space(body: str, cell: str = MIX) -> Space:
     return loads(TEXT.replace("CELL", cell).replace("BODY", body))
 
 
-def told(run: Run) -> Any:
+def told(run: Any) -> Any:
     """What a call runs, by the modules and functions in it."""
     if isinstance(run, NodeRun):
         places = [(id(p.norm), p.coefficient, p.gate) for p in run.places]
         return (*places, run.gates, run.absent, run.choices)
     if isinstance(run, torch.nn.Module):
         return id(run)
-    # A batch norm by a kernel of ours, and other functions bound to their arguments.
-    return getattr(run, "__qualname__", repr(run)), str(getattr(run, "__closure__", None))[:0]
+    # A batch norm by a kernel of ours, and other functions with what they are bound to.
+    bound = [cell.cell_contents for cell in getattr(run, "__closure__", None) or ()]
+    return getattr(run, "__qualname__", repr(run)), tuple(map(told, bound))
 
 
 def calls(plan: Plan) -> Counter[Any]:
@@ -234,6 +235,25 @@ def test_what_was_worked_out_is_kept_within_bounds(monkeypatch: pytest.MonkeyPat
         most = max(most, sum(map(len, planner(net).calls_of.values())))
     assert 60 < most < 200
     assert_same_calls(net, 10)
+
+
+def test_that_genotypes_cannot_be_planned_by_cells_is_kept_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cells, "LIMIT", 100)
+    cell = "cell two(x) = (edge(x) -> batchnorm) + (x -> conv(kernel = 1) -> batchnorm)"
+    around = " -> ".join(["a", *["(relu | tanh | avgpool(3))"] * 5])
+    # The sum outside takes in those of both uses.
+    net = Supernet(small_space(f"z = two({around}) + two(a)", cell), batch_norm="batch", device="meta")
+    most = 0
+    for genotype in net.space.sample(0, 300):
+        assert planner(net).plan(genotype, (), False) is None
+        most = max(most, answers_in(planner(net).answers))
+    assert 60 < most < 200
+
+
+def answers_in(found: Answers) -> int:
+    return sum(1 + (answers_in(a.answers) if isinstance(a, Question) else 0) for a in found.values())
 
 
 def test_what_a_use_has_read_is_gone() -> None:
