@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TABULAR = "random_search,regularized_evolution,local_search,reinforce"
 SHARING = "random,gdas,darts"
+EVERYONES = ("search", "training")
+"""Tables of the configuration whose entries hold for all strategies."""
 OF_SUPERNETS = ("truth", "epochs", "retrain", "device", "precision", "evaluator")
 """Options that say nothing where strategies are compared on a table alone."""
 
@@ -104,7 +106,7 @@ def command(
             "--config",
             metavar="STRATEGY.KEY=VALUE",
             help="Set an option of a strategy, such as regularized_evolution.population=20. Repeatable. "
-            "On a task also search.KEY=VALUE and training.KEY=VALUE, for all.",
+            "On a task also search.KEY=VALUE and training.KEY=VALUE, for all, and evaluation.KEY=VALUE.",
             show_default=False,
         ),
     ] = None,
@@ -227,7 +229,7 @@ def _check_kind(context: typer.Context, *, on_task: bool) -> None:
 def _names(strategies: str) -> list[str]:
     from nasdsl.searching import STRATEGIES
 
-    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in strategies.split(",") if name.strip()))
     if not names:
         raise failure("N940", "`--strategies` names none", f"there are: {', '.join(sorted(STRATEGIES))}")
     for name in names:
@@ -254,40 +256,14 @@ def _on_task(
     output: Path | None,
 ) -> None:
     from nasdsl.report import benchmarks
-    from nasdsl.searching import EVALUATORS, STRATEGIES, settings_for
     from nasdsl.searching.bench_supernet import bench_supernets
-    from nasdsl.searching.strategy import trains_supernet, without_supernet
     from nasdsl.searching.table import read_columns
 
-    names = _names(strategies)
-    everyone = [text for text in config if text.partition(".")[0] in ("search", "training")]
-    evaluation = [text for text in config if text.partition(".")[0] == "evaluation"]
-    own = of_strategies([text for text in config if text not in (*everyone, *evaluation)], names)
-    everyone = [*everywhere, *([f"search.epochs={epochs}"] if epochs is not None else []), *everyone]
-
-    def settings_of(name: str, evaluator: str, more: list[str]) -> SearchSettings:
-        options = [f"options.{text}" for text in own[name]]
-        return settings_for(
-            name, evaluator=evaluator, assignments=[*everyone, *more, *options], task=task.name
-        )
-
-    sharing = {name for name in names if trains_supernet(STRATEGIES.find(name))}
-    if evaluator and sharing == {*names}:
-        raise failure(
-            "N971",
-            "`--evaluator` is about strategies that train no supernet, and all of these do",
-            f"leave it out, or add one of {', '.join(without_supernet())} to `--strategies`",
-        )
-    found_settings = {name: settings_of(name, "", []) for name in names if name in sharing}
-    budget = [f"evaluations={evaluations}", *evaluation]
-    if evaluator and hasattr(EVALUATORS.find(evaluator), "budget"):
-        # As many epochs as a supernet has, for all trainings together.
-        together = max((one.search.epochs for one in found_settings.values()), default=epochs or 0)
-        budget.append(f"epoch_budget={together}")
-    for name in names:
-        if name not in sharing:
-            found_settings[name] = settings_of(name, evaluator, budget)
-    chosen = [found_settings[name] for name in names]
+    if epochs is not None:
+        config = [f"search.epochs={epochs}", *config]
+    chosen = _settings(
+        _names(strategies), config, everywhere, task.name, evaluator=evaluator, evaluations=evaluations
+    )
     known = read_columns(truth, space, "test") if truth is not None else None
 
     def progress(outcome: Outcome) -> None:
@@ -306,6 +282,51 @@ def _on_task(
         on_done=progress,
     )
     _show(benchmarks.supernets_as_text(found), found.as_json(), None, as_json, output)
+
+
+def _settings(
+    names: list[str], config: list[str], everywhere: list[str], task: str, *, evaluator: str, evaluations: int
+) -> list[SearchSettings]:
+    """Those of each strategy, with ``everywhere`` in front of what ``config`` says. Where that says nothing of epochs all
+    supernets have as many as the longest of the published searches.
+
+    Raises NasError N971 for an evaluator, or options of one, that no strategy uses; N922 for an option of a strategy that
+    doesn't compete; and what :func:`nasdsl.searching.settings_for` says.
+    """
+    from nasdsl.searching import EVALUATORS, STRATEGIES, settings_for
+    from nasdsl.searching.strategy import trains_supernet, without_supernet
+
+    everyone = [text for text in config if text.partition(".")[0] in EVERYONES]
+    evaluation = [text for text in config if text.partition(".")[0] == "evaluation"]
+    own = of_strategies([text for text in config if text not in (*everyone, *evaluation)], names)
+
+    def settings_of(name: str, evaluator: str, more: list[str]) -> SearchSettings:
+        assignments = [*everywhere, *everyone, *more, *(f"options.{text}" for text in own[name])]
+        return settings_for(name, evaluator=evaluator, assignments=assignments, task=task)
+
+    sharing = [name for name in names if trains_supernet(STRATEGIES.find(name))]
+    if len(sharing) == len(names) and (evaluator or evaluation):
+        what = "`--evaluator`" if evaluator else f"`-c {evaluation[0]}`"
+        raise failure(
+            "N971",
+            f"{what} is about strategies that train no supernet, and all of these do",
+            f"leave it out, or add one of {', '.join(without_supernet())} to `--strategies`",
+        )
+    found = {name: settings_of(name, "", []) for name in sharing}
+    epochs = max((one.search.epochs for one in found.values()), default=0)
+    for name, one in found.items():
+        if one.search.epochs < epochs:
+            found[name] = settings_of(name, "", [f"search.epochs={epochs}"])
+    budget = [f"evaluations={evaluations}", *evaluation]
+    trains = evaluator != "" and hasattr(EVALUATORS.find(evaluator), "budget")
+    said = any(text.startswith("search.epochs=") for text in everyone)
+    for name in names:
+        if name not in found:
+            one = settings_of(name, evaluator, budget)
+            # As many epochs as a supernet has, for all trainings together.
+            together = epochs or (one.search.epochs if said else 0)
+            found[name] = one.model_copy(update={"epoch_budget": together}) if trains else one
+    return [found[name] for name in names]
 
 
 def _show(text: str, data: dict[str, Any], plot: str | None, as_json: bool, output: Path | None) -> None:

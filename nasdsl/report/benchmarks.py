@@ -63,10 +63,8 @@ def supernets_as_text(found: SupernetBench) -> str:
 
 
 def _legend(found: SupernetBench) -> Iterator[str]:
-    yield (
-        f"{found.space} on {found.task}: {counted(found.epochs, 'epoch')} a supernet, "
-        f"{counted(found.seeds, 'search seed')}"
-    )
+    epochs = f"{counted(found.epochs, 'epoch')} a supernet, " if found.epochs else ""
+    yield f"{found.space} on {found.task}: {epochs}{counted(found.seeds, 'search seed')}"
     if found.without:
         yield f"without a supernet: scored by {found.without}"
     if found.retrained:

@@ -76,8 +76,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SupernetBench:
-    """What :func:`bench_supernets` gives. ``without`` says how architectures are scored where no supernet is trained, empty
-    where one always is; ``ceiling`` is the agreement of the first two training seeds of the truth."""
+    """What :func:`bench_supernets` gives. ``epochs`` are those of a supernet, 0 where none is trained; ``without`` says how
+    architectures are scored without one, empty where all have one; ``ceiling`` is the agreement of the first two training
+    seeds of the truth."""
 
     space: str
     task: str
@@ -187,7 +188,8 @@ def bench_supernets(
     names = [one.strategy for one in settings]
     outcomes.sort(key=lambda o: (names.index(o.strategy), o.seed))
     return SupernetBench(
-        space.name, task.name, task.objective.name, settings[0].search.epochs, seeds, str(device),
+        space.name, task.name, task.objective.name,
+        max((one.search.epochs for one in settings if not one.evaluator), default=0), seeds, str(device),
         next((_without(one) for one in settings if one.evaluator), ""), listing,
         len(truth or {}), ceiling(truth or {}), tuple(outcomes), time.perf_counter() - began, workers,
     )  # fmt: skip

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from nasdsl import pipeline, resources
 from nasdsl.cli.app import app
 from nasdsl.diagnostics import NasError
+from nasdsl.searching import bench_supernet
 from nasdsl.searching.bench_supernet import bench_supernets, ceiling
 from nasdsl.searching.contract import small_space, small_task
 from nasdsl.searching.evaluators import train
 from nasdsl.searching.ranking import agreement
-from nasdsl.searching.settings import settings_for
+from nasdsl.searching.settings import SearchSettings, settings_for
 from nasdsl.searching.table import read_columns, read_table
 from nasdsl.searching.tabulate import draw, tabulate
 from nasdsl.training.recipe import Recipe
@@ -82,8 +83,31 @@ def test_strategies_without_a_supernet_train_as_long_as_one_is_trained(
         return result.stderr
 
     assert "all of these do" in refused("--strategies", "random,gdas", "--evaluator", "train")
+    assert "`-c evaluation.epochs=2` is about" in refused("--strategies", "gdas", "-c", "evaluation.epochs=2")
     assert "has to score what it proposes" in refused("--strategies", "gdas,nsga2", "--epochs", "1")
     assert "`--evaluations` is about" in refused("--strategies", "gdas", "--evaluations", "3")
+
+
+def test_all_supernets_have_as_many_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SearchSettings] = []
+
+    def stopped(space: Any, task: Any, settings: list[SearchSettings], **named: Any) -> Any:
+        seen[:] = settings
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_supernet, "bench_supernets", stopped)
+
+    def epochs(*more: str) -> list[int]:
+        CliRunner().invoke(app, ["bench", "quickstart", "--task", "digits", *more], prog_name="nasdsl")
+        return [one.epoch_budget or one.search.epochs for one in seen]
+
+    # Published with 50 and 250; what is named twice competes once.
+    assert settings_for("darts").search.epochs < settings_for("gdas").search.epochs == 250
+    assert epochs("--strategies", "darts,gdas,darts") == [250, 250]
+    assert epochs("--strategies", "darts,gdas", "-c", "search.epochs=7") == [7, 7]
+    trained = ("--strategies", "random_search,darts,gdas", "--evaluator", "train")
+    assert epochs(*trained) == [250, 250, 250]
+    assert epochs(*trained[:1], "random_search", *trained[2:], "-c", "search.epochs=9") == [9]
 
 
 def test_with_a_table_the_winners_are_looked_up_in_it(
@@ -196,6 +220,7 @@ def test_the_next_command_is_about_the_same_space_and_data(
         (["bench", "quickstart", "--task", "digits", "--strategies", "darts"], "N942"),
         (["bench", "quickstart", "--task", "digits", "--truth", "nowhere.csv"], "N945"),
         (["bench", "quickstart", "--task", "digits", "-c", "gdas.nope=1"], "N920"),
+        (["bench", "quickstart", "--task", "digits", "-c", "nope=1"], "N922"),
         (["tabulate", "quickstart", "--task", "digit", "-o", "t.csv"], "N910"),
     ],
 )
