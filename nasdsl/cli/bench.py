@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nasdsl.pipeline import SearchSpace
     from nasdsl.searching.bench_supernet import Listing, Outcome
     from nasdsl.searching.settings import SearchSettings
+    from nasdsl.searching.table import Table
     from nasdsl.training.tasks import Task
 
 TABULAR = "random_search,regularized_evolution,local_search,reinforce"
@@ -26,119 +27,145 @@ EVERYONES = ("search", "training")
 OF_SUPERNETS = ("truth", "epochs", "retrain", "device", "precision", "evaluator")
 """Options that say nothing where strategies are compared on a table alone."""
 
+TableOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        metavar="CSV",
+        help="What every architecture came to: it is searched itself, or on a task the winners are looked up in it.",
+        show_default=False,
+    ),
+]
+
+StrategiesOption = Annotated[
+    str | None,
+    typer.Option("--strategies", metavar="NAME,…", help="Who competes.", show_default=False),
+]
+
+EvaluationsOption = Annotated[
+    int,
+    typer.Option(
+        "--evaluations",
+        min=1,
+        help="Architectures that a search may look up in the table, or have evaluated.",
+    ),
+]
+
+EvaluatorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluator",
+        metavar="NAME",
+        help="What scores architectures for strategies that train no supernet, on a task.",
+        show_default=False,
+    ),
+]
+
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Searches of each strategy: 10 on a table, 3 on a task.",
+        show_default=False,
+    ),
+]
+
+TruthOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--truth",
+        metavar="CSV",
+        help="What some architectures came to (`nasdsl tabulate`): how well are they ranked?",
+        show_default=False,
+    ),
+]
+
+ConstraintOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constraint",
+        metavar="'MEASURE <= NUMBER'",
+        help="Compare on those architectures alone that keep to it, such as 'flops <= 50M'. Repeatable.",
+        show_default=False,
+    ),
+]
+
+RetrainOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--retrain/--no-retrain",
+        help="Train each winner from scratch, on a task; by default where no table has it.",
+        show_default=False,
+    ),
+]
+
+ConfigOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="STRATEGY.KEY=VALUE",
+        help="Set an option of a strategy, such as regularized_evolution.population=20. Repeatable. "
+        "On a task also search.KEY=VALUE and training.KEY=VALUE, for all, and evaluation.KEY=VALUE.",
+        show_default=False,
+    ),
+]
+
+SearchColumnOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="What strategies see; by default the first valid….", show_default=False
+    ),
+]
+
+ReportColumnOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="What is told of winners; by default the last test….", show_default=False
+    ),
+]
+
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")]
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="Also keep table, JSON and plot there.",
+        show_default=False,
+    ),
+]
+
 
 def command(
     context: typer.Context,
     file: options.FileArgument,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            "--table",
-            metavar="CSV",
-            help="What every architecture came to: it is searched itself, or on a task the winners are looked up in it.",
-            show_default=False,
-        ),
-    ] = None,
+    table: TableOption = None,
     task: options.TaskOption = None,
     data: options.DataOption = None,
     target: options.TargetOption = None,
-    strategies: Annotated[
-        str | None,
-        typer.Option("--strategies", metavar="NAME,…", help="Who competes.", show_default=False),
-    ] = None,
-    evaluations: Annotated[
-        int,
-        typer.Option(
-            "--evaluations",
-            min=1,
-            help="Architectures that a search may look up in the table, or have evaluated.",
-        ),
-    ] = 100,
-    evaluator: Annotated[
-        str | None,
-        typer.Option(
-            "--evaluator",
-            metavar="NAME",
-            help="What scores architectures for strategies that train no supernet, on a task.",
-            show_default=False,
-        ),
-    ] = None,
+    strategies: StrategiesOption = None,
+    evaluations: EvaluationsOption = 100,
+    evaluator: EvaluatorOption = None,
     epochs: options.EpochsOption = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            "--seeds",
-            min=1,
-            help="Searches of each strategy: 10 on a table, 3 on a task.",
-            show_default=False,
-        ),
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            "--truth",
-            metavar="CSV",
-            help="What some architectures came to (`nasdsl tabulate`): how well are they ranked?",
-            show_default=False,
-        ),
-    ] = None,
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--constraint",
-            metavar="'MEASURE <= NUMBER'",
-            help="Compare on those architectures alone that keep to it, such as 'flops <= 50M'. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    retrain: Annotated[
-        bool | None,
-        typer.Option(
-            "--retrain/--no-retrain",
-            help="Train each winner from scratch, on a task; by default where no table has it.",
-            show_default=False,
-        ),
-    ] = None,
-    config: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-c",
-            "--config",
-            metavar="STRATEGY.KEY=VALUE",
-            help="Set an option of a strategy, such as regularized_evolution.population=20. Repeatable. "
-            "On a task also search.KEY=VALUE and training.KEY=VALUE, for all, and evaluation.KEY=VALUE.",
-            show_default=False,
-        ),
-    ] = None,
-    search_column: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="What strategies see; by default the first valid….", show_default=False
-        ),
-    ] = "",
-    report_column: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="What is told of winners; by default the last test….", show_default=False
-        ),
-    ] = "",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")] = 0,
+    seeds: SeedsOption = None,
+    truth: TruthOption = None,
+    constraint: ConstraintOption = None,
+    retrain: RetrainOption = None,
+    config: ConfigOption = None,
+    search_column: SearchColumnOption = "",
+    report_column: ReportColumnOption = "",
+    workers: WorkersOption = 0,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = options.Precision.FLOAT32,
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
     as_json: options.JsonOption = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FOLDER",
-            help="Also keep table, JSON and plot there.",
-            show_default=False,
-        ),
-    ] = None,
+    output: OutputOption = None,
 ) -> None:
     """Compare strategies under the same budget, on a table of results or on a task.
 
@@ -185,24 +212,14 @@ def command(
             workers=workers, as_json=as_json, output=output,
         )  # fmt: skip
         return
-    from nasdsl.report import benchmarks
-    from nasdsl.searching.bench import bench
-
     assert table is not None
     space = constrained(space, constraint or ())
     names = _names(strategies or TABULAR)
     assignments = of_strategies(config, names)
-    read = read_table(table, space, **columns)
-
-    def progress(done: int, all: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{done}/{all} searches", end="" if done < all else "\n", file=sys.stderr, flush=True)
-
-    found = bench(
-        space, read, names,
-        evaluations=evaluations, seeds=seeds or 10, options=assignments, workers=workers, on_done=progress,
+    _on_table(
+        space, read_table(table, space, **columns), names, assignments,
+        evaluations=evaluations, seeds=seeds or 10, workers=workers, as_json=as_json, output=output,
     )  # fmt: skip
-    _show(benchmarks.as_text(found), found.as_json(), benchmarks.as_svg(found), as_json, output)
 
 
 def _check_kind(context: typer.Context, *, on_task: bool) -> None:
@@ -235,6 +252,32 @@ def _names(strategies: str) -> list[str]:
     for name in names:
         STRATEGIES.find(name)
     return names
+
+
+def _on_table(
+    space: SearchSpace,
+    table: Table,
+    names: list[str],
+    assignments: dict[str, list[str]],
+    *,
+    evaluations: int,
+    seeds: int,
+    workers: int,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    from nasdsl.report import benchmarks
+    from nasdsl.searching.bench import bench
+
+    def progress(done: int, all: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done}/{all} searches", end="" if done < all else "\n", file=sys.stderr, flush=True)
+
+    found = bench(
+        space, table, names,
+        evaluations=evaluations, seeds=seeds, options=assignments, workers=workers, on_done=progress,
+    )  # fmt: skip
+    _show(benchmarks.as_text(found), found.as_json(), benchmarks.as_svg(found), as_json, output)
 
 
 def _on_task(

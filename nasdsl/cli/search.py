@@ -17,6 +17,57 @@ if TYPE_CHECKING:
     from nasdsl.training.tasks import Task
 
 
+EvaluatorOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What scores genotypes where the strategy trains no supernet: train, synflow, …",
+    ),
+]
+
+EvaluationsOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="So many genotypes at most are scored by it.")
+]
+
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,…",
+        help="accuracy, and costs to keep small beside it: params, flops, memory, training_memory, latency.",
+        show_default=False,
+    ),
+]
+
+ConstraintOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        help="What every architecture must keep to: 'flops <= 100M'. Repeatable.",
+        show_default=False,
+    ),
+]
+
+LatencyOption = Annotated[
+    Path | None,
+    typer.Option(metavar="TABLE", help="Latencies of operations, from `nasdsl latency`.", show_default=False),
+]
+
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Also give the numbers to tensorboard, mlflow or wandb (offline). Repeatable.",
+        show_default=False,
+    ),
+]
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FOLDER", help="The run's folder; by default one in runs/."),
+]
+
+
 def command(
     context: typer.Context,
     file: options.FileArgument,
@@ -24,40 +75,13 @@ def command(
     data: options.DataOption = None,
     target: options.TargetOption = None,
     strategy: options.StrategyOption = "gdas",
-    evaluator: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What scores genotypes where the strategy trains no supernet: train, synflow, …",
-        ),
-    ] = "",
-    evaluations: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="So many genotypes at most are scored by it.")
-    ] = None,
+    evaluator: EvaluatorOption = "",
+    evaluations: EvaluationsOption = None,
     preset: options.PresetOption = "published",
     recipe: options.RecipeOption = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,…",
-            help="accuracy, and costs to keep small beside it: params, flops, memory, training_memory, latency.",
-            show_default=False,
-        ),
-    ] = None,
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="What every architecture must keep to: 'flops <= 100M'. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    latency: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TABLE", help="Latencies of operations, from `nasdsl latency`.", show_default=False
-        ),
-    ] = None,
+    objective: ObjectiveOption = None,
+    constraint: ConstraintOption = None,
+    latency: LatencyOption = None,
     epochs: options.EpochsOption = None,
     budget: options.BudgetOption = None,
     seed: options.SeedOption = 0,
@@ -68,19 +92,8 @@ def command(
     settings: options.SetOption = None,
     space_name: options.SpaceOption = None,
     limits: options.LimitOption = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--track",
-            metavar="NAME",
-            help="Also give the numbers to tensorboard, mlflow or wandb (offline). Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="The run's folder; by default one in runs/."),
-    ] = None,
+    track: TrackOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Search a space on a task, and keep the winner.
 
@@ -136,17 +149,7 @@ def command(
         measured = _within(options.seconds(budget), space, chosen, found, folder)
         fitting = chosen.search.lasting(ranks.from_first(measured.search.epochs))  # the same in all processes
         chosen = measured.model_copy(update={"search": fitting})
-    if chosen.search.drop_path:
-        text = "search.drop_path does nothing: paths are dropped while a network is trained, not a supernet"
-        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
-    has_scans = any(node.operation == "scan" for node in space.graph.all_nodes())
-    if chosen.search.recurrent and not has_scans:
-        names = ", ".join(f"search.{name}" for name in chosen.search.recurrent)
-        text = f"{names}: nothing for it to act on, as the space has no scan"
-        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
-    if chosen.search.asgd:
-        text = "search.asgd does nothing: weights are averaged while a network is trained, not a supernet"
-        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
+    _warn_of_what_does_nothing(space, chosen)
     progress = Progress(indent="")
     by_default = chosen.task == "digits" and not chosen.data.path
     if ranks.first and by_default and configuration.said(context, "task", config) is None:
@@ -175,6 +178,25 @@ def command(
 
             print("\n".join(lines(folder)))
         print(f"the run is in {folder}; next: nasdsl train {folder}")
+
+
+def _warn_of_what_does_nothing(space: SearchSpace, settings: SearchSettings) -> None:
+    """Entries of the search's recipe that this search makes no use of (N1026)."""
+    recipe = settings.search
+    told: list[str] = []
+    if recipe.drop_path:
+        told.append(
+            "search.drop_path does nothing: paths are dropped while a network is trained, not a supernet"
+        )
+    if recipe.recurrent and not any(node.operation == "scan" for node in space.graph.all_nodes()):
+        names = ", ".join(f"search.{name}" for name in recipe.recurrent)
+        told.append(f"{names}: nothing for it to act on, as the space has no scan")
+    if recipe.asgd:
+        told.append(
+            "search.asgd does nothing: weights are averaged while a network is trained, not a supernet"
+        )
+    for text in told:
+        errors.show([Diagnostic("N1026", text, severity=Severity.WARNING)])
 
 
 def _within(
