@@ -24,7 +24,7 @@ TABULAR = "random_search,regularized_evolution,local_search,reinforce"
 SHARING = "random,gdas,darts"
 EVERYONES = ("search", "training")
 """Tables of the configuration whose entries hold for all strategies."""
-OF_SUPERNETS = ("truth", "epochs", "retrain", "device", "precision", "evaluator")
+OF_TASKS = ("target", "truth", "epochs", "retrain", "device", "precision", "evaluator")
 """Options that say nothing where strategies are compared on a table alone."""
 
 TableOption = Annotated[
@@ -230,7 +230,12 @@ def _check_kind(context: typer.Context, *, on_task: bool) -> None:
             "strategies are compared on a table or on a task: say which",
             "--table cifar10.csv, or --task digits",
         )
-    others: tuple[str, ...] = OF_SUPERNETS
+    if context.params["table"] is None:
+        for name in ("search_column", "report_column"):
+            if configuration.was_given(context, name):
+                option = name.replace("_", "-")
+                raise failure("N971", f"`--{option}` is about a table, and there is none", "add --table CSV")
+    others: tuple[str, ...] = OF_TASKS
     if on_task:
         others = ("evaluations",) if context.params["evaluator"] is None else ()
         about = "what an `--evaluator` or a table scores, and supernets are trained"

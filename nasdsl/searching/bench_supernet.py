@@ -58,9 +58,10 @@ class Listing:
 @dataclass(frozen=True)
 class Outcome:
     """One search. ``shared`` is the winner's metric with the shared weights on the held-out half (nan where none are
-    shared), ``test`` that of the winner trained from scratch on the test part (nan where it wasn't), ``listed`` what a table says of it (nan without
-    one); ``params`` and ``flops`` are the winner's; ``ranking`` how the shared weights order the architectures of the truth, None without one; ``seconds`` of the
-    search alone: of processor time, or by the clock where it ran on a GPU."""
+    shared), ``test`` that of the winner trained from scratch on the test part (nan where it wasn't), ``listed`` what a
+    table says of it (nan without one); ``params`` and ``flops`` are the winner's; ``ranking`` how the shared weights order
+    the architectures of the truth, None without one; ``seconds`` of the search alone: of processor time, or by the clock
+    where it ran on a GPU."""
 
     strategy: str
     seed: int
@@ -123,7 +124,8 @@ class SupernetBench:
         """For machines."""
         return {
             "space": self.space, "task": self.task, "metric": self.metric, "epochs": self.epochs,
-            "seeds": self.seeds, "device": self.device, "without_supernet": self.without, "architectures": self.architectures,
+            "seeds": self.seeds, "device": self.device, "without_supernet": self.without,
+            "architectures": self.architectures,
             "listing": None if self.listing is None else
             {"table": self.listing.table, "column": self.listing.column, "optimum": self.listing.optimum},
             "compared_by": self.told, "behind": {name: vars(one) for name, one in self.behind.items()},

@@ -216,6 +216,8 @@ def test_the_next_command_is_about_the_same_space_and_data(
         (["bench", "quickstart", "--task", "digits", "--evaluations", "9"], "N971"),
         (["bench", "quickstart", "--table", "x.csv", "--epochs", "3"], "N971"),
         (["bench", "quickstart", "--table", "x.csv", "--no-retrain"], "N971"),
+        (["bench", "quickstart", "--table", "x.csv", "--target", "y"], "N971"),
+        (["bench", "quickstart", "--task", "digits", "--report-column", "test"], "N971"),
         (["bench", "quickstart", "--task", "digits", "--device", "cuda:99"], "N900"),
         (["bench", "quickstart", "--task", "digits", "--strategies", "darts"], "N942"),
         (["bench", "quickstart", "--task", "digits", "--truth", "nowhere.csv"], "N945"),
