@@ -150,15 +150,17 @@ def _lacks(behind: Behind | None, digits: int) -> str:
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation of the sample; nothing where there is nothing.
+    """Mean ± standard deviation of the sample; nothing where there is nothing. What diverged has no deviation.
 
-    >>> _spread([0.5, 0.7], 2), _spread([0.5], 2), _spread([], 2)
-    ('0.60 ± 0.14', '0.50', '-')
+    >>> _spread([0.5, 0.7], 2), _spread([0.5], 2), _spread([], 2), _spread([0.5, -math.inf], 2)
+    ('0.60 ± 0.14', '0.50', '-', '-inf')
     """
     if not values:
         return "-"
     mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 # --- the plot ------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class SupernetBench:
             "seconds": round(self.seconds, 1), "workers": self.workers,
             "searches": [
                 {**vars(o), "ranking": vars(o.ranking) if o.ranking is not None else None,
-                 **{key: None if math.isnan(value) else value for key, value in
+                 **{key: value if math.isfinite(value) else None for key, value in
                     (("shared", o.shared), ("test", o.test), ("listed", o.listed))}}
                 for o in self.outcomes
             ],

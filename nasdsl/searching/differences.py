@@ -27,25 +27,26 @@ class Behind:
 def behind(best: Sequence[float], other: Sequence[float]) -> Behind | None:
     """How far the mean of ``other`` is behind that of ``best``; values of different seeds, which have spreads of their own
     (Welch, "The Generalization of 'Student's' Problem when Several Different Population Variances are Involved", 1947).
-    None where one of them has a single value.
+    None where one of them has a single value, or one that is not finite: a training that diverged.
 
     >>> found = behind([0.9, 0.8, 0.7, 0.8], [0.8, 0.7, 0.6, 0.7])
     >>> round(found.difference, 3), round(found.low, 3), round(found.high, 3), found.is_shown
     (0.1, -0.041, 0.241, False)
     """
-    if min(len(best), len(other)) < 2:
+    if min(len(best), len(other)) < 2 or not all(map(math.isfinite, (*best, *other))):
         return None
     difference = statistics.fmean(best) - statistics.fmean(other)
     # Squared standard errors of the two means.
     errors = [statistics.variance(values) / len(values) for values in (best, other)]
-    if sum(errors) == 0:
+    both = sum(errors)
+    if both == 0:
         return Behind(difference, difference, difference)
     from scipy.stats import t
 
-    freedom = sum(errors) ** 2 / sum(
-        error**2 / (len(values) - 1) for error, values in zip(errors, (best, other), strict=True)
+    freedom = 1 / sum(
+        (error / both) ** 2 / (len(values) - 1) for error, values in zip(errors, (best, other), strict=True)
     )
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(sum(errors))
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(both)
     return Behind(difference, difference - reach, difference + reach)
 
 

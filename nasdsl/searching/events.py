@@ -1,4 +1,6 @@
-"""What a search tells as it goes on: events, one JSON object each, all with ``event`` and ``seconds`` since the start of this process's part of the run:
+"""What a search tells as it goes on: events.
+
+Each is a JSON object, all with ``event`` and ``seconds`` since the start of this process's part of the run:
 
 ============ ======================================================================================================
 ``start``    ``space``, ``architectures`` (text), ``choices``, ``task``, ``strategy``, ``epochs``, ``steps`` an epoch,

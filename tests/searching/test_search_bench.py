@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import xml.etree.ElementTree as ET
 from functools import cache
 from itertools import product
@@ -168,6 +169,11 @@ def test_how_far_a_mean_is_behind_the_best_has_welchs_interval() -> None:
         assert one.is_shown == (welch.pvalue < 0.05)
     assert found["worse"].is_shown and not found["close"].is_shown
     assert behind_the_best({"a": [1.0, 1.0], "b": [0.5, 0.5]})["b"] == Behind(0.5, 0.5, 0.5)
+    # Nor of a training that diverged; and no spread is too small to divide by.
+    assert behind_the_best({"a": [1.0, 0.9], "b": [0.5, -math.inf]}) == {}
+    small = behind_the_best({"a": [3e-90, 4e-90], "b": [1e-90, 2e-90]})["b"]
+    large = behind_the_best({"a": [3.0, 4.0], "b": [1.0, 2.0]})["b"]
+    assert small.low / 1e-90 == pytest.approx(large.low)
 
 
 def test_a_table_tells_how_far_strategies_are_behind(tmp_path: Path) -> None:
