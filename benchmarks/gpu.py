@@ -207,18 +207,21 @@ def verdict(found: dict[str, float], report: Report) -> None:
     if PLAIN in found and STATIC_STEP in found:
         ratio = found[PLAIN] / found[STATIC_STEP]
         report.tell(
-            f"  static weight step: {ratio:.2f} times as fast as the plain module (goal {RATIO:g}: {judged(ratio >= RATIO)})"
+            f"  static weight step: {ratio:.2f} times as fast as the plain module "
+            f"(goal {RATIO:g}: {judged(ratio >= RATIO)})"
         )
     for label in found:
         if label.startswith("GDAS pair"):
             minutes = PAIRS * found[label] / 60_000
             report.tell(
-                f"  published search, {label.partition(', ')[2]}: {minutes:.1f} minutes (goal {TARGET:g}: {judged(minutes < TARGET)})"
+                f"  published search, {label.partition(', ')[2]}: {minutes:.1f} minutes "
+                f"(goal {TARGET:g}: {judged(minutes < TARGET)})"
             )
     if CALLED_PAIR in found and STATIC_PAIR in found:
         gain = found[CALLED_PAIR] / found[STATIC_PAIR]
         report.tell(
-            f"  `optimise.static=auto` pays here: {'yes' if gain > 1 else 'no'}, a pair takes 1 / {gain:.2f} of the time"
+            f"  `optimise.static=auto` pays here: {'yes' if gain > 1 else 'no'}, "
+            f"a pair takes 1 / {gain:.2f} of the time"
         )
 
 
@@ -294,11 +297,12 @@ def searches(given: argparse.Namespace, report: Report, clock: Clock) -> None:
     if (given.runs / folder_of(long)).exists():
         kinds = kinds[-1:]  # what was begun is gone on with
     for label, share in kinds:
-        if clock.is_over:
+        seconds = share * (clock.left - STOPPING)
+        if seconds <= 0:
             report.tell(f"  {label}: no time left")
             continue
         try:
-            one_search(given, report, label, share * (clock.left - STOPPING))
+            one_search(given, report, label, seconds)
         except Exception:
             report.failed(label)
 
