@@ -16,6 +16,7 @@ of :mod:`nasdsl.supernet.fused`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,15 +103,29 @@ def fuse_candidates(
 
 
 def _rows(architecture: Architecture) -> Iterator[_Row]:
-    """Those that start with a convolution, and aren't in another."""
+    """Those that start with a convolution, and aren't in another.
+
+    None with a batch norm that is used elsewhere too: what moves its running statistics is to come in the order of the
+    text.
+    """
     read = readers(architecture)
+    uses = Counter(norm.owner for norm in _norms(architecture))
     reader = {id: step for step in architecture.steps for id in step.inputs if read[id] == 1}
     inside: set[int] = set()
     for step in architecture.steps:
         if step.id not in inside and _is_convolution(step):
             row = _row(step, reader)
             inside.update(inner.id for inner in row.steps)
-            yield row
+            if all(inner.operation != NORM or uses[inner.owner] == 1 for inner in row.steps):
+                yield row
+
+
+def _norms(architecture: Architecture) -> Iterator[Step]:
+    for step in architecture.steps:
+        if step.operation == NORM:
+            yield step
+        elif isinstance(step, Node):
+            yield from (term.norm for term in step.terms if term.norm is not None)
 
 
 def _row(first: Step, reader: Mapping[int, Step]) -> _Row:

@@ -158,6 +158,22 @@ def test_a_relu_leaves_alone_what_the_backward_pass_of_an_activation_reads(befor
     assert_the_same(space, giving(space, image(), lambda: {"mixture": soft(space)}), batch_norm="batch")
 
 
+def test_running_statistics_of_a_shared_batch_norm_move_in_the_order_of_the_text() -> None:
+    space = loads("""
+    space drawn() {
+      input image: [3, 16, 16]
+      shared e = conv(6, kernel = 3) -> batchnorm
+      x = image -> conv(6, kernel = 1)
+      a = e(x) + (x -> (conv(6, kernel = 3) | identity) -> batchnorm)
+      c = e(a) + e(x)
+      return a + c -> relu -> global_avgpool -> linear(10)
+    }
+    """)
+    for genotype in space.sample(0, 4):
+        run = giving(space, image(), lambda genotype=genotype: {"genotype": genotype})
+        assert_the_same(space, run, batch_norm="running")
+
+
 # --- what it does -------------------------------------------------------------------------------------
 
 
