@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -462,13 +464,27 @@ def run_stage(stage: str, report: Report, clock: Clock) -> None:
         str(clock.end),
     ]
     began = time.monotonic()
+    process = subprocess.Popen(command, start_new_session=True)
     try:
-        code = subprocess.run(command, timeout=max(1.0, clock.left), check=False).returncode
-    except subprocess.TimeoutExpired:
+        code = process.wait(timeout=max(1.0, clock.left))
+    except BaseException as error:
+        # With what it has started: a search would go on, and is given the time to keep its state.
+        end_group(process)
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
         report.tell(f"  {stage}: stopped, out of time")
         return
     ended = "" if code == 0 else f" and ended with {code}"
     report.tell(f"  {stage} took {time.monotonic() - began:.0f} seconds{ended}")
+
+
+def end_group(process: subprocess.Popen[bytes], wait: float = STOPPING) -> None:
+    """Ends a process that leads a group, and all of the group."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=wait)
 
 
 if __name__ == "__main__":

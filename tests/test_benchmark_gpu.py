@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import Report, arguments, head, speed_of, verdict
+from benchmarks.gpu import Report, arguments, end_group, head, speed_of, verdict
 
 
 def test_a_stage_writes_into_the_file_that_is_open(tmp_path: Path) -> None:
@@ -64,3 +67,27 @@ def test_a_stage_that_is_none_is_an_error(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_head_says_what_it_was_taken_on() -> None:
     assert "nothing is recorded" in head(arguments(["--device", "cpu"]))[-1]
+
+
+def test_a_stage_out_of_time_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    inner = "import time, pathlib, os; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    process = subprocess.Popen([sys.executable, "-c", outer], cwd=tmp_path, start_new_session=True)
+    written = tmp_path / "pid"
+    while not written.exists() or not written.read_text():
+        time.sleep(0.02)
+    end_group(process, wait=5)
+    assert process.returncode is not None
+    until = time.monotonic() + 10
+    while _runs(int(written.read_text())) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not _runs(int(written.read_text()))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and no corpse."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
