@@ -39,6 +39,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -156,7 +157,7 @@ def steps(
             report.tell(f"  {label}: no time left")
             continue
         try:
-            row = Row(lambda make=make: make(setting), device, given.times)  # type: ignore[misc]
+            row = Row(partial(make, setting), device, given.times)
             row.run()
             report.tell(f"  {label}: {row.milliseconds:.2f} ms to begin with")
             rows[label] = row
@@ -192,7 +193,7 @@ def kernels(given: argparse.Namespace, report: Report, clock: Clock) -> None:
             if clock.is_over:
                 return
             try:
-                row = Row(lambda label=label, setting=setting: STEPS[label](setting), device, given.times)  # type: ignore[misc]
+                row = Row(partial(STEPS[label], setting), device, given.times)
                 busy, count = row.kernels()
                 report.tell(f"  {precision + ', ' + label:<42}{busy:>9.2f}{count:>10}")
             except Exception:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -123,7 +124,7 @@ def counted(space: Space) -> dict[str, list[float]]:
         steps = Steps(space, replace(optimise, kernels=False), 2)
         found["mixture, weights"].append(launches(steps.weights))
         found["mixture, architecture"].append(launches(steps.architecture))
-        paths = [launches(lambda seed=seed: steps.path(seed)) for seed in range(PATHS)]  # type: ignore[misc] # noqa: B023
+        paths = [launches(partial(steps.path, seed)) for seed in range(PATHS)]
         found["single path"].append(mean(paths))
     return found
 

@@ -6,7 +6,7 @@ Most run on a device that is pretended (:mod:`tests.pretended`), those marked ``
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,6 @@ LABELS = [" ".join((name, *(a.partition(".")[2] for a in assignments))) for name
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -17,13 +16,6 @@ from nasdsl.searching.forecast import forecast_search
 from nasdsl.searching.search import sharing_strategy
 from nasdsl.supernet.optimise import Optimisations
 from tests.searching.small import settings, space, task
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @cache
